@@ -1,1 +1,3 @@
-fn main(){}
+//! The `meanwhile` program.
+
+fn main() {}

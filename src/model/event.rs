@@ -1,0 +1,143 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Json, Progress, TaskError, TaskId, TaskStatus};
+
+/// Number of an event in its task: from 1, without holes.
+pub type Seq = u64;
+
+/// What happened to a task: an entry of its journal. It never changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The task it happened to.
+    pub task: TaskId,
+    /// Its number in that task.
+    pub seq: Seq,
+    /// The attempt during which it happened; 0 before the first.
+    pub attempt: u32,
+    /// When it was recorded, to the millisecond.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub body: EventBody,
+}
+
+impl Event {
+    /// Whether this is the event that ended the task; none follows.
+    pub fn is_terminal(&self) -> bool {
+        matches!(&self.body, EventBody::Status(change) if change.status.is_terminal())
+    }
+
+    /// What it occupies in memory, about: the unit of the journal's byte budgets.
+    pub fn weight_bytes(&self) -> usize {
+        size_of::<Self>()
+            + match &self.body {
+                EventBody::Status(change) => {
+                    change.result.as_ref().map_or(0, Json::len)
+                        + change.error.as_ref().map_or(0, |error| {
+                            error.message.len() + error.code.len() + error.details.as_ref().map_or(0, Json::len)
+                        })
+                }
+                EventBody::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
+                EventBody::Log { message, .. } => message.len(),
+                EventBody::Chunk { value, .. } => value.len(),
+            }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventBody {
+    /// The status changed, or an attempt ended and another will follow.
+    Status(StatusChange),
+    /// The attempt came further.
+    Progress(Progress),
+    /// The handler had something to say.
+    Log {
+        /// How much it matters.
+        level: LogLevel,
+        /// What it said.
+        message: String,
+    },
+    /// The handler gave a piece of data.
+    Chunk {
+        /// Counts the task's chunks from 0, over all attempts.
+        index: u64,
+        /// The piece.
+        value: Json,
+    },
+}
+
+impl EventBody {
+    /// Which of the four it is.
+    pub const fn event_type(&self) -> EventType {
+        match self {
+            Self::Status(_) => EventType::Status,
+            Self::Progress(_) => EventType::Progress,
+            Self::Log { .. } => EventType::Log,
+            Self::Chunk { .. } => EventType::Chunk,
+        }
+    }
+}
+
+/// A change of status, with all that was true at that moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusChange {
+    /// The status from here on.
+    pub status: TaskStatus,
+    /// How far the attempt had come.
+    #[serde(default)]
+    pub progress: Progress,
+    /// What the handler gave back, on completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Json>,
+    /// Why the attempt ended, when it ended badly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    /// When the next attempt may begin, when one will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<DateTime<Utc>>,
+}
+
+/// The sorts of events, to ask for only some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// [`EventBody::Status`].
+    Status,
+    /// [`EventBody::Progress`].
+    Progress,
+    /// [`EventBody::Log`].
+    Log,
+    /// [`EventBody::Chunk`].
+    Chunk,
+}
+
+impl EventType {
+    /// The number a store's column holds. Never change one: databases outlive programs.
+    pub const fn to_i64(self) -> i64 {
+        match self {
+            Self::Status => 0,
+            Self::Progress => 1,
+            Self::Log => 2,
+            Self::Chunk => 3,
+        }
+    }
+
+    /// The type with this number in a store's column.
+    pub fn from_i64(number: i64) -> Option<Self> {
+        [Self::Status, Self::Progress, Self::Log, Self::Chunk].into_iter().find(|t| t.to_i64() == number)
+    }
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LogLevel {
+    /// For whoever writes the handler.
+    Debug,
+    /// For whoever follows the task.
+    Info,
+    /// Something is odd, and the work goes on.
+    Warn,
+    /// Something failed.
+    Error,
+}

@@ -1,0 +1,114 @@
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+/// A JSON value kept as its text: inputs, results and chunks pass through the server unread.
+///
+/// Cloning is cheap (the text is shared). The text is always one valid JSON value.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Json(Arc<str>);
+
+/// The text given to [`Json::parse`] is not one JSON value.
+#[derive(Debug, thiserror::Error)]
+#[error("not valid JSON: {0}")]
+pub struct InvalidJson(#[from] serde_json::Error);
+
+impl Json {
+    /// The JSON value `null`.
+    pub fn null() -> Self {
+        Self(Arc::from("null"))
+    }
+
+    /// Takes a text that must be one JSON value; surrounding white space is dropped.
+    pub fn parse(text: &str) -> Result<Self, InvalidJson> {
+        let raw: &RawValue = serde_json::from_str(text)?;
+        Ok(Self(Arc::from(raw.get())))
+    }
+
+    /// Writes any serializable value as JSON. Fails where serde_json does (a map key that is not text).
+    pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidJson> {
+        Ok(Self(Arc::from(serde_json::to_string(value)?)))
+    }
+
+    /// Reads the value as a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, InvalidJson> {
+        Ok(serde_json::from_str(&self.0)?)
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Length of the text, in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never true (a JSON text has at least one byte); here because `len` is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over a text that this program itself wrote as JSON, such as a stored column.
+    pub(crate) fn trusted(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&serde_json::Value> for Json {
+    fn from(value: &serde_json::Value) -> Self {
+        Self(Arc::from(value.to_string()))
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        Self::from(&value)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(Arc::from(raw.get())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn keeps_the_text_and_the_order_of_keys() {
+        let json = Json::parse(" {\"b\":1, \"a\":2}\n").unwrap();
+        assert_eq!(json.as_str(), "{\"b\":1, \"a\":2}");
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_value() {
+        for text in ["", "{", "1 2", "nul", "{\"a\":}"] {
+            assert!(Json::parse(text).is_err(), "{text}");
+        }
+    }
+}

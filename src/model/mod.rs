@@ -1,0 +1,17 @@
+//! The words every other module speaks: task, event, progress, JSON, and the state machine.
+//!
+//! Plain data and pure rules. Nothing here reads a clock, a store or a socket.
+
+mod event;
+mod id;
+mod json;
+mod progress;
+mod task;
+mod transition;
+
+pub use event::{Event, EventBody, EventType, LogLevel, Seq, StatusChange};
+pub use id::{InvalidTaskId, TaskId};
+pub use json::{InvalidJson, Json};
+pub use progress::Progress;
+pub use task::{IdempotencyKey, NewTask, Task, TaskError, TaskStatus};
+pub use transition::{AttemptCounts, Outcome, Transition, after_attempt, code};

@@ -1,0 +1,264 @@
+//! Where tasks and their journal live.
+//!
+//! [`Store`] has one verb per use case. Each that writes does so in one transaction: the change of the
+//! task and the event that tells it, or neither. A verb returns when that is durable. What was committed
+//! then appears, in order, in the [`CommitFeed`]; the store calls nobody.
+
+pub mod feed;
+pub mod sqlite;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+pub use feed::{Commit, CommitBatch, CommitFeed, StatusMove};
+
+use crate::model::{Event, EventBody, EventType, NewTask, Outcome, Seq, Task, TaskId, TaskStatus};
+
+/// Durable tasks and events. Implementations: [`sqlite::SqliteStore`].
+///
+/// Every implementation must pass the conformance suite in `tests/`.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Names this very store: drawn at random when it was created. Event cursors carry it, so that a
+    /// cursor of a deleted or restored store is recognised.
+    fn generation(&self) -> u64;
+
+    /// Commits from now on. Each call gives a feed of its own.
+    fn feed(&self) -> CommitFeed;
+
+    /// Stores tasks, all or none, each `PENDING` with its first event.
+    ///
+    /// A task whose idempotency key is known is not stored again: the earlier one is returned with
+    /// `existed`. The same key with another fingerprint is a [`StoreError::Conflict`].
+    async fn start(&self, tasks: Vec<NewTask>) -> Result<Vec<Started>, StoreError>;
+
+    /// Stores a new task that repeats an ended one, with `retry_of`. [`StoreError::Conflict`] while that
+    /// one has not ended.
+    async fn retry(&self, id: TaskId) -> Result<Task, StoreError>;
+
+    /// Begins attempts at up to `limit` pending tasks of these kinds that are due: highest priority
+    /// first, then earliest `run_at`, then oldest. Each becomes `RUNNING` with its event.
+    async fn claim(&self, kinds: &[Arc<str>], limit: usize) -> Result<Claimed, StoreError>;
+
+    /// Adds events to a running attempt's task. [`StoreError::Stale`] when that attempt is not the
+    /// running one: then nothing is written.
+    async fn record(&self, write: AttemptWrite) -> Result<(), StoreError>;
+
+    /// Adds the last events of an attempt and ends it; says what became of the task.
+    /// [`StoreError::Stale`] as for `record`.
+    async fn finish(&self, write: AttemptWrite, outcome: Outcome) -> Result<TaskStatus, StoreError>;
+
+    /// Cancels a pending task at once; notes the request on a running one (with a log event, once).
+    /// Returns the task as it then is. [`StoreError::Conflict`] when the task has ended otherwise; an
+    /// already cancelled task is returned as it is.
+    async fn cancel(&self, id: TaskId, reason: Option<String>) -> Result<Task, StoreError>;
+
+    /// Ends the attempts of processes that are gone as lost, and says how many there were. Called when
+    /// a node starts.
+    async fn recover(&self) -> Result<usize, StoreError>;
+
+    /// Tasks by id, in the order asked for; `None` for those not there.
+    async fn tasks(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, StoreError>;
+
+    /// A page of tasks, by id.
+    async fn list(&self, query: TaskQuery) -> Result<TaskPage, StoreError>;
+
+    /// How many tasks fit the filter; counting stops at `cap`.
+    async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, StoreError>;
+
+    /// Stored events of a task with `seq > after`, oldest first, up to the limits of `query`.
+    /// [`StoreError::NotFound`] when there is no such task.
+    async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError>;
+
+    /// Removes stored events with `seq <= through` of a task, never its newest. Those who read there
+    /// see a gap.
+    async fn prune_events(&self, id: TaskId, through: Seq) -> Result<(), StoreError>;
+
+    /// Whether the store works: reads and writes something.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Writes what was accepted, then closes. Later calls give [`StoreError::Closed`].
+    async fn close(&self);
+}
+
+/// Names one attempt: the fencing token that every write carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AttemptRef {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// The session of the node that claimed it: drawn at random each time a store is opened.
+    pub session: i64,
+}
+
+/// Events that a running attempt wants recorded.
+#[derive(Debug, Clone)]
+pub struct AttemptWrite {
+    /// Who writes.
+    pub by: AttemptRef,
+    /// Grows with each write of the attempt, from 1. A write whose number is not above the last one
+    /// recorded was already done: it is acknowledged and changes nothing, so that a write of unknown
+    /// outcome can be repeated.
+    pub number: u64,
+    /// In order. No status changes: those are `claim`'s, `finish`'s and `cancel`'s.
+    pub events: Vec<NewEvent>,
+}
+
+/// An event to be recorded; the store gives it its `seq`, and a chunk its index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// What happened. A chunk's `index` is ignored.
+    pub body: EventBody,
+}
+
+/// What [`Store::start`] made of one of the tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Started {
+    /// The task.
+    pub task: Task,
+    /// It was there before, under the same idempotency key.
+    pub existed: bool,
+}
+
+/// What [`Store::claim`] began.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Claimed {
+    /// The attempts begun, in the order of the claim.
+    pub attempts: Vec<Attempt>,
+    /// When the earliest pending task of those kinds becomes due that is not due yet.
+    pub next_due: Option<DateTime<Utc>>,
+}
+
+/// An attempt that was just begun.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its fencing token.
+    pub by: AttemptRef,
+    /// What sort of work.
+    pub kind: Arc<str>,
+    /// What the handler is given.
+    pub input: crate::model::Json,
+    /// Its time limit, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Attempts of this task that failed before.
+    pub failures: u32,
+}
+
+/// Which tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskFilter {
+    /// Of one of these kinds; empty: of any.
+    pub kinds: Vec<String>,
+    /// In one of these statuses; empty: in any.
+    pub statuses: Vec<TaskStatus>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Created after this moment (not at it), to the millisecond.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Created before this moment (not at it), to the millisecond.
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+/// In which order a page runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Newest first: the order of lists.
+    #[default]
+    NewestFirst,
+    /// Oldest first: lists read from their end.
+    OldestFirst,
+}
+
+/// A page of tasks to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskQuery {
+    /// Which tasks.
+    pub filter: TaskFilter,
+    /// Only ids below this one.
+    pub below: Option<TaskId>,
+    /// Only ids above this one.
+    pub above: Option<TaskId>,
+    /// In which order.
+    pub order: Order,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of tasks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TaskPage {
+    /// In the query's order.
+    pub tasks: Vec<Task>,
+    /// Whether more tasks fit, beyond the last of this page.
+    pub has_more: bool,
+}
+
+/// A page of events to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Of which task.
+    pub task: TaskId,
+    /// Only with `seq` above this.
+    pub after: Seq,
+    /// At most so many.
+    pub limit: usize,
+    /// At most about so many bytes (see [`Event::weight_bytes`]), but at least one event.
+    pub limit_bytes: usize,
+    /// Only of these types; empty: of any.
+    pub types: Vec<EventType>,
+}
+
+/// A page of events.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EventPage {
+    /// Oldest first.
+    pub events: Vec<Arc<Event>>,
+    /// `seq` of the task's newest event.
+    pub head: Seq,
+    /// Events up to this one are no longer stored; 0 when all are.
+    pub pruned_through: Seq,
+    /// Whether more events fit, beyond the last of this page.
+    pub has_more: bool,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such task.
+    #[error("there is no task {0}")]
+    NotFound(TaskId),
+    /// It cannot be done as things stand.
+    #[error("{0}")]
+    Conflict(String),
+    /// The attempt is not the one that runs: it was lost, ended or superseded.
+    #[error("attempt {} of {} is no longer the running one", .0.attempt, .0.task)]
+    Stale(AttemptRef),
+    /// The disk, or the database's own limit, is full. Nothing was written; it may work later.
+    #[error("the store is full: free some disk space, then try again")]
+    Full,
+    /// The store does not work any more; the process has to be started again.
+    #[error("the store has failed: {0}")]
+    Failed(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a store could not be opened. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0}")]
+    Locked(String),
+    /// The folder or file cannot be made, read or written.
+    #[error("{0}")]
+    Unusable(String),
+    /// It was written by a newer program.
+    #[error("{0}")]
+    TooNew(String),
+}
