@@ -16,7 +16,7 @@ pub use feed::{Commit, CommitBatch, CommitFeed, StatusMove};
 
 use crate::model::{Event, EventBody, EventType, NewTask, Outcome, Seq, Task, TaskId, TaskStatus};
 
-/// Durable tasks and events. Implementations: [`sqlite::SqliteStore`].
+/// Durable tasks and events. Implementations: one module each, below.
 ///
 /// Every implementation must pass the conformance suite in `tests/`.
 #[async_trait]
