@@ -1,7 +1,18 @@
 //! Meanwhile: a GraphQL server for slow work.
+//!
+//! What flows where: `journal → store`; both speak the words of `model`. Nothing points back: the store
+//! offers a feed of commits, it does not call anybody.
+//!
+//! * [`model`]: what a task, an event and progress are; the state machine.
+//! * [`store`]: where tasks and their events live; SQLite.
+//! * [`journal`]: following them: replay, then live.
+//! * [`source`]: places data comes from.
+//! * [`error`]: the error codes that clients see.
+//! * [`clock`]: time, passed in.
 
 pub mod clock;
 pub mod error;
+pub mod journal;
 pub mod model;
 pub mod source;
 pub mod store;
