@@ -16,3 +16,4 @@ pub mod journal;
 pub mod model;
 pub mod source;
 pub mod store;
+pub mod task;

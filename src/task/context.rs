@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{JobError, TaskOptions, job::Retry, recorder::Recorder};
+use crate::{
+    clock::Clock,
+    model::{EventBody, Json, LogLevel, Progress, TaskId, code},
+    store::AttemptRef,
+};
+
+/// A handler's way to say how it goes, and to hear that it should stop. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct JobContext {
+    pub(super) by: AttemptRef,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) stop: CancellationToken,
+    pub(super) options: Arc<TaskOptions>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// The attempt was stopped, or has ended: nothing more can be recorded. Return it with `?`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the attempt was stopped")]
+pub struct Stopped;
+
+impl JobContext {
+    /// The task.
+    pub fn task(&self) -> TaskId {
+        self.by.task
+    }
+
+    /// The number of this attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.by.attempt
+    }
+
+    /// Time, as the server sees it.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Says how far it has come: a percentage, or a [`Progress`]. As cheap as you like: what comes faster
+    /// than once per 20 ms is coalesced, the newest always shows, and the last before the end is kept.
+    pub fn progress(&self, progress: impl Into<Progress>) {
+        let mut progress = progress.into();
+        if let Some(message) = &mut progress.message {
+            cut(message, self.options.max_message_bytes);
+        }
+        self.recorder.progress(progress);
+    }
+
+    /// Gives a piece of data. Waits while the store is behind.
+    pub async fn chunk<T: Serialize + ?Sized + Sync>(&self, value: &T) -> Result<(), JobError> {
+        self.chunk_json(Json::from_value(value)?).await
+    }
+
+    /// Gives a piece of data that is JSON already. Waits while the store is behind.
+    pub async fn chunk_json(&self, value: Json) -> Result<(), JobError> {
+        if value.len() > self.options.max_chunk_bytes {
+            let message = format!(
+                "a chunk has {} bytes; the limit `max_chunk_bytes` allows {}",
+                value.len(),
+                self.options.max_chunk_bytes
+            );
+            return Err(JobError::new(message).code(code::LIMIT_EXCEEDED).retry(Retry::Never));
+        }
+        self.recorder.add(EventBody::Chunk { index: 0, value }).await.map_err(|_| Stopped)?;
+        Ok(())
+    }
+
+    /// Says something, for those who follow the task. Waits while the store is behind.
+    pub async fn log(&self, level: LogLevel, message: impl Into<String>) -> Result<(), Stopped> {
+        let mut message = message.into();
+        cut(&mut message, self.options.max_message_bytes);
+        self.recorder.add(EventBody::Log { level, message }).await.map_err(|_| Stopped)
+    }
+
+    /// Ends when the attempt should stop: the task was cancelled, or the server is shutting down.
+    pub async fn cancelled(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether the attempt should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+}
+
+/// Cuts a text to at most `limit` bytes, between characters, and says so in the text.
+fn cut(text: &mut String, limit: usize) {
+    const MARK: &str = " … (cut)";
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit.saturating_sub(MARK.len())));
+        text.push_str(MARK);
+    }
+}

@@ -1,0 +1,54 @@
+//! Claiming due tasks, in batches, while there is room.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{attempt, manager::Shared};
+use crate::store::{Claimed, StoreError};
+
+/// A look at the queue without a signal: what a lost signal costs at most.
+const POLL: Duration = Duration::from_secs(30);
+/// Wait after a claim that failed.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Attempts begun with one claim: keeps a transaction short.
+const CLAIM_BATCH: usize = 256;
+
+/// Claims until the manager closes.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        let room = shared.room().min(CLAIM_BATCH);
+        let pause = if room == 0 {
+            POLL
+        } else {
+            match claim(&shared, room).await {
+                Ok(claimed) if claimed.attempts.len() == room => continue,
+                Ok(claimed) => claimed
+                    .next_due
+                    .map_or(POLL, |due| (due - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL)),
+                Err(StoreError::Closed | StoreError::Failed(_)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "tasks could not be claimed");
+                    PAUSE
+                }
+            }
+        };
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = shared.clock.sleep(pause) => {}
+            () = shared.closing.cancelled() => return,
+        }
+    }
+}
+
+async fn claim(shared: &Arc<Shared>, room: usize) -> Result<Claimed, StoreError> {
+    // Held until the attempts are known here: who has seen one as running finds it (see `cancel`).
+    let _claiming = shared.claiming.lock().await;
+    if shared.closing.is_cancelled() {
+        return Ok(Claimed::default());
+    }
+    let claimed = shared.store.claim(&shared.registry.names(), room).await?;
+    for attempt in &claimed.attempts {
+        let running = shared.enter(attempt.by);
+        shared.attempts.spawn(attempt::run(shared.clone(), attempt.clone(), running));
+    }
+    Ok(claimed)
+}

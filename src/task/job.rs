@@ -1,0 +1,108 @@
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::JobContext;
+use crate::model::{Json, code};
+
+/// The work of a kind. Implemented by async closures, see [`TaskManager::register`](super::TaskManager::register).
+#[async_trait]
+pub trait Job: Send + Sync + 'static {
+    /// Does the work of one attempt. May run more than once for the same task: execution is at least once.
+    async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError>;
+}
+
+/// Why an attempt failed, and whether another could help.
+///
+/// Any [`std::error::Error`] becomes one with `?`: code `HANDLER_FAILED`, to be tried again while the task
+/// has attempts left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobError {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) details: Option<Json>,
+    pub(super) retry: Retry,
+}
+
+/// Whether an attempt should be followed by another, while the task has attempts left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retry {
+    /// After the usual wait.
+    #[default]
+    Backoff,
+    /// After this time.
+    After(Duration),
+    /// No: trying again cannot help.
+    Never,
+}
+
+impl JobError {
+    /// A failure with the code `HANDLER_FAILED`.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { code: code::HANDLER_FAILED.into(), message: message.into(), details: None, retry: Retry::default() }
+    }
+
+    /// With a code of the handler's own, stable for programs.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    /// With data for programs.
+    #[must_use]
+    pub fn details(mut self, details: Json) -> Self {
+        self.details = Some(details);
+        self
+    }
+
+    /// With a word on trying again.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl<E: std::error::Error> From<E> for JobError {
+    #[allow(clippy::needless_pass_by_value, reason = "the trait's signature")]
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// An async function as a job: its input read from JSON, its output written as JSON.
+pub(super) struct Handler<F, I> {
+    function: F,
+    input: PhantomData<fn(I)>,
+}
+
+impl<F, I> Handler<F, I> {
+    pub(super) fn new(function: F) -> Self {
+        Self { function, input: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<F, I, O, Fut> Job for Handler<F, I>
+where
+    F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
+    I: DeserializeOwned + Send + 'static,
+    O: Serialize + Send + 'static,
+    Fut: Future<Output = Result<O, JobError>> + Send + 'static,
+{
+    async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
+        let input = input.decode().map_err(|error| {
+            JobError::new(format!("the input does not fit: {error}")).code(code::INVALID_INPUT).retry(Retry::Never)
+        })?;
+        let output = (self.function)(ctx, input).await?;
+        Ok(Json::from_value(&output)?)
+    }
+}

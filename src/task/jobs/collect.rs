@@ -1,0 +1,77 @@
+//! Reading a source to its end, recorded: each row a chunk.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    error::ErrorCode,
+    model::{Json, Progress, code},
+    source::{Args, SourceError, Sources},
+    task::{Job, JobContext, JobError, KindOptions, Retry, job::Handler},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    source: String,
+    #[serde(default = "Json::null")]
+    args: Json,
+}
+
+#[derive(Serialize)]
+struct Output {
+    rows: u64,
+}
+
+pub(super) fn kind(sources: Sources) -> (KindOptions, Arc<dyn Job>) {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["source"],
+        "properties": {
+            "source": { "type": "string", "description": "Name of a source." },
+            "args": { "type": ["object", "null"], "description": "The source's args." }
+        }
+    });
+    let options = KindOptions {
+        description: Some("Reads `source` with `args` to its end; each row becomes a chunk of the task.".into()),
+        input_schema: Some(Json::from(schema)),
+        ..KindOptions::default()
+    };
+    let sources = Arc::new(sources);
+    (options, Arc::new(Handler::new(move |ctx, input| run(ctx, input, sources.clone()))))
+}
+
+async fn run(ctx: JobContext, input: Input, sources: Arc<Sources>) -> Result<Output, JobError> {
+    let refused = |message: String| JobError::new(message).code(code::INVALID_INPUT).retry(Retry::Never);
+    let source = sources.get(&input.source).map_err(|error| refused(error.to_string()))?;
+    let args = Args::from_json(&input.args).map_err(failed)?;
+    let mut stream = source.read(args).map_err(failed)?;
+    let mut rows: u64 = 0;
+    loop {
+        let row = tokio::select! {
+            biased;
+            () = ctx.cancelled() => return Err(JobError::new(format!("stopped after {rows} rows"))),
+            row = stream.next() => row,
+        };
+        let Some(row) = row else { break };
+        ctx.chunk_json(row.map_err(failed)?.value).await?;
+        rows += 1;
+        #[allow(clippy::cast_precision_loss, reason = "nobody counts that far")]
+        ctx.progress(Progress::count(rows as f64).message(format!("{rows} rows")));
+    }
+    Ok(Output { rows })
+}
+
+/// What the source will say again is not tried again.
+#[allow(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
+fn failed(error: SourceError) -> JobError {
+    let retry = match error.code {
+        ErrorCode::InvalidInput | ErrorCode::LimitExceeded => Retry::Never,
+        _ => Retry::Backoff,
+    };
+    JobError::new(error.message).code(error.code.as_str()).retry(retry)
+}

@@ -1,0 +1,294 @@
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Job, JobContext, JobError, KindInfo, KindOptions, KindType, StartTask, TaskOptions, dispatcher, job::Handler,
+    registry::Registry,
+};
+use crate::{
+    clock::Clock,
+    error::{Error, ErrorCode},
+    journal::{Journal, JournalOptions},
+    model::{Task, TaskId, TaskStatus},
+    store::{AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
+};
+
+/// Starts tasks, runs them, and tells about them. A handle: cloning it is cheap, all clones are the same manager.
+#[derive(Debug, Clone)]
+pub struct TaskManager {
+    shared: Arc<Shared>,
+}
+
+/// What the manager's parts share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) journal: Journal,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: Arc<TaskOptions>,
+    pub(super) registry: Registry,
+    /// Something could be claimed that could not before.
+    pub(super) wake: Notify,
+    /// No more claims, no more starts.
+    pub(super) closing: CancellationToken,
+    /// Attempts under way are to stop and be given back.
+    pub(super) release: CancellationToken,
+    /// Held while claimed attempts are not yet in `running`.
+    pub(super) claiming: AsyncMutex<()>,
+    pub(super) attempts: TaskTracker,
+    running: Mutex<HashMap<TaskId, (AttemptRef, Running)>>,
+    random: Mutex<StdRng>,
+}
+
+/// How to reach an attempt that is under way.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    /// Tells the handler to stop.
+    pub(super) stop: CancellationToken,
+    cancel_requested: Arc<AtomicBool>,
+}
+
+impl Running {
+    /// Whether somebody asked for the task to be cancelled.
+    pub(super) fn cancel_requested(&self) -> bool {
+        self.cancel_requested.load(Ordering::Acquire)
+    }
+}
+
+impl TaskManager {
+    /// A manager of the tasks in `store`. Ends the attempts that earlier processes left behind, and begins to
+    /// run tasks of the kinds that are registered. Must be called within a Tokio runtime. `seed` is for what
+    /// is drawn at random (the jitter of retries).
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        options: TaskOptions,
+        journal: JournalOptions,
+        seed: u64,
+    ) -> Result<Self, StoreError> {
+        let journal = Journal::new(store.clone(), journal);
+        let lost = store.recover().await?;
+        if lost > 0 {
+            tracing::warn!(lost, "attempts were lost when the server ended; their tasks run again");
+        }
+        let shared = Arc::new(Shared {
+            store,
+            journal,
+            clock,
+            options: Arc::new(options),
+            registry: Registry::default(),
+            wake: Notify::new(),
+            closing: CancellationToken::new(),
+            release: CancellationToken::new(),
+            claiming: AsyncMutex::new(()),
+            attempts: TaskTracker::new(),
+            running: Mutex::default(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+        });
+        tokio::spawn(dispatcher::run(shared.clone()));
+        Ok(Self { shared })
+    }
+
+    /// Registers an async function as a kind. Tasks of that kind run from now on.
+    ///
+    /// The input is read from JSON as an `I`, the output written as JSON. `CONFLICT` when the name is taken.
+    pub fn register<I, O, F, Fut>(&self, name: &str, function: F) -> Result<(), Error>
+    where
+        F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+        Fut: Future<Output = Result<O, JobError>> + Send + 'static,
+    {
+        self.register_with(name, KindOptions::default(), function)
+    }
+
+    /// The same, with a description, attempts and a timeout.
+    pub fn register_with<I, O, F, Fut>(&self, name: &str, options: KindOptions, function: F) -> Result<(), Error>
+    where
+        F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+        Fut: Future<Output = Result<O, JobError>> + Send + 'static,
+    {
+        self.register_job(name, KindType::Handler, options, Arc::new(Handler::new(function)))
+    }
+
+    /// Registers a [`Job`] as a kind.
+    pub fn register_job(
+        &self,
+        name: &str,
+        kind_type: KindType,
+        options: KindOptions,
+        job: Arc<dyn Job>,
+    ) -> Result<(), Error> {
+        self.shared.registry.add(KindInfo { name: name.into(), kind_type, options }, job)?;
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// The kinds that are registered, by name.
+    pub fn kinds(&self) -> Vec<Arc<KindInfo>> {
+        self.shared.registry.all()
+    }
+
+    /// Starts a task and returns it. When this returns, the task is on disk and survives any crash.
+    pub async fn start(&self, request: StartTask) -> Result<Task, Error> {
+        let mut started = self.start_all(vec![request]).await?;
+        started.pop().map(|started| started.task).ok_or_else(|| Error::new(ErrorCode::Internal, "nothing was started"))
+    }
+
+    /// Starts tasks, all or none, in one commit.
+    pub async fn start_all(&self, requests: Vec<StartTask>) -> Result<Vec<Started>, Error> {
+        let shared = &self.shared;
+        if shared.closing.is_cancelled() {
+            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down: try again soon"));
+        }
+        if requests.len() > shared.options.max_batch_tasks {
+            return Err(Error::limit("max_batch_tasks", format_args!("{} tasks", shared.options.max_batch_tasks)));
+        }
+        let tasks = requests
+            .into_iter()
+            .map(|request| {
+                let kind = shared.registry.info(&request.kind)?;
+                request.into_task(&kind, &shared.options)
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let started = shared.store.start(tasks).await?;
+        shared.wake.notify_one();
+        Ok(started)
+    }
+
+    /// Cancels a pending task at once, and asks a running one to stop: its handler sees
+    /// [`JobContext::cancelled`]. Returns the task as it then is.
+    pub async fn cancel(&self, id: TaskId, reason: Option<String>) -> Result<Task, Error> {
+        let shared = &self.shared;
+        if reason.as_ref().is_some_and(|reason| reason.len() > shared.options.max_message_bytes) {
+            let allowed = format_args!("{} bytes", shared.options.max_message_bytes).to_string();
+            return Err(Error::limit("max_message_bytes", allowed));
+        }
+        let task = shared.store.cancel(id, reason).await?;
+        if task.status == TaskStatus::Running {
+            let _claiming = shared.claiming.lock().await;
+            if let Some((_, running)) = shared.running().get(&id) {
+                running.cancel_requested.store(true, Ordering::Release);
+                running.stop.cancel();
+            }
+        }
+        Ok(task)
+    }
+
+    /// Starts a new task that repeats an ended one.
+    pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
+        let task = self.shared.store.retry(id).await?;
+        self.shared.wake.notify_one();
+        Ok(task)
+    }
+
+    /// A task as it now stands.
+    pub async fn get(&self, id: TaskId) -> Result<Option<Task>, Error> {
+        Ok(self.shared.store.tasks(vec![id]).await?.pop().flatten())
+    }
+
+    /// Tasks as they now stand, in the order asked for.
+    pub async fn get_all(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, Error> {
+        Ok(self.shared.store.tasks(ids).await?)
+    }
+
+    /// A page of tasks.
+    pub async fn list(&self, query: TaskQuery) -> Result<TaskPage, Error> {
+        Ok(self.shared.store.list(query).await?)
+    }
+
+    /// How many tasks fit the filter; counting stops at `cap`.
+    pub async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, Error> {
+        Ok(self.shared.store.count(filter, cap).await?)
+    }
+
+    /// The journal, to follow and to watch tasks.
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// Whether tasks can be started and run.
+    pub async fn check(&self) -> Result<(), Error> {
+        if self.shared.closing.is_cancelled() {
+            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
+        }
+        Ok(self.shared.store.check().await?)
+    }
+
+    /// Stops claiming and starting, lets attempts end until `hurry` does, then tells handlers to stop and
+    /// gives their tasks back to run again later, and closes the store.
+    pub async fn close(&self, hurry: impl Future<Output = ()>) {
+        let shared = &self.shared;
+        shared.closing.cancel();
+        // After this no claim is under way any more that would begin further attempts.
+        drop(shared.claiming.lock().await);
+        shared.attempts.close();
+        tokio::select! {
+            () = shared.attempts.wait() => {}
+            () = hurry => {
+                shared.release.cancel();
+                shared.attempts.wait().await;
+            }
+        }
+        shared.store.close().await;
+    }
+}
+
+impl Shared {
+    /// How many more attempts may begin.
+    pub(super) fn room(&self) -> usize {
+        self.options.concurrency.max(1).saturating_sub(self.running().len())
+    }
+
+    /// Notes that an attempt is under way.
+    pub(super) fn enter(&self, by: AttemptRef) -> Running {
+        let running = Running { stop: CancellationToken::new(), cancel_requested: Arc::default() };
+        self.running().insert(by.task, (by, running.clone()));
+        running
+    }
+
+    /// Notes that an attempt has ended. A later one of the same task may have begun already.
+    pub(super) fn leave(&self, by: AttemptRef) {
+        let mut running = self.running();
+        let was_full = running.len() >= self.options.concurrency;
+        if running.get(&by.task).is_some_and(|(current, _)| *current == by) {
+            running.remove(&by.task);
+        }
+        drop(running);
+        if was_full {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Wait before the next attempt after `failures` earlier failures: doubles each time up to the cap; half
+    /// of it is left to chance, so that tasks that failed together do not come back together.
+    pub(super) fn backoff(&self, failures: u32) -> Duration {
+        let doubled = 2_u64.saturating_pow(failures).saturating_mul(self.options.retry_base_ms);
+        let wait_ms = doubled.min(self.options.retry_cap_ms);
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_millis(random.random_range(wait_ms / 2..=wait_ms))
+    }
+
+    /// A std mutex: held for a look-up, never across an await.
+    fn running(&self) -> MutexGuard<'_, HashMap<TaskId, (AttemptRef, Running)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

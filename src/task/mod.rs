@@ -1,0 +1,25 @@
+//! Tasks: starting, running and stopping them.
+//!
+//! [`TaskManager`] is the cheap handle that everybody holds. `dispatcher` claims due tasks in batches while
+//! there is room, `attempt` runs each and says how it ended, `recorder` collects what a handler reports.
+//! The rules of what the end of an attempt makes of its task are in [`after_attempt`](crate::model::after_attempt).
+
+mod attempt;
+mod context;
+mod dispatcher;
+mod job;
+pub mod jobs;
+mod manager;
+mod options;
+mod recorder;
+mod registry;
+mod request;
+
+pub use self::{
+    context::{JobContext, Stopped},
+    job::{Job, JobError, Retry},
+    manager::TaskManager,
+    options::TaskOptions,
+    registry::{KindInfo, KindOptions, KindType},
+    request::StartTask,
+};

@@ -1,0 +1,218 @@
+//! What an attempt reports, on its way to the store.
+//!
+//! Events wait here while the write before them is under way, and go together in the next one. Progress is
+//! kept apart: the newest replaces what waits, and goes out at most once per interval, so that reporting it
+//! costs a handler next to nothing. The buffer is bounded: a handler that is faster than the store waits.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use super::TaskOptions;
+use crate::{
+    clock::Clock,
+    model::{EventBody, Progress},
+    store::{AttemptRef, AttemptWrite, NewEvent, Store, StoreError},
+};
+
+/// Wait before a write is tried again that found the store full.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Recorder {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    by: AttemptRef,
+    interval: Duration,
+    max_events: usize,
+    max_bytes: usize,
+    /// Cancelled when the store says that this attempt is not the running one any more.
+    stale: CancellationToken,
+    waiting: Mutex<Waiting>,
+    /// Number of the last write; held while a write is under way.
+    writing: AsyncMutex<u64>,
+    room: Notify,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: Vec<NewEvent>,
+    bytes: usize,
+    progress: Option<NewEvent>,
+    /// When progress last went out.
+    progress_sent: Option<Duration>,
+    /// A task is there that writes what waits.
+    flushing: bool,
+    closed: bool,
+}
+
+/// The attempt has ended, or is not the running one any more: nothing can be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Closed;
+
+impl Recorder {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        by: AttemptRef,
+        options: &TaskOptions,
+        stale: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            clock,
+            by,
+            interval: Duration::from_millis(options.progress_interval_ms),
+            max_events: options.max_waiting_events.max(1),
+            max_bytes: options.max_waiting_bytes,
+            stale,
+            waiting: Mutex::default(),
+            writing: AsyncMutex::new(0),
+            room: Notify::new(),
+            news: Notify::new(),
+        })
+    }
+
+    /// Reports progress. Never waits; what nothing has shown yet is replaced.
+    pub(super) fn progress(self: &Arc<Self>, progress: Progress) {
+        let event = NewEvent { at: self.clock.now(), body: EventBody::Progress(progress) };
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.progress = Some(event);
+            self.flush(waiting);
+        }
+    }
+
+    /// Adds an event, after waiting for room.
+    pub(super) async fn add(self: &Arc<Self>, body: EventBody) -> Result<(), Closed> {
+        let bytes = body.weight_bytes();
+        let event = NewEvent { at: self.clock.now(), body };
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            {
+                let mut waiting = self.lock();
+                if waiting.closed {
+                    return Err(Closed);
+                }
+                if waiting.events.is_empty()
+                    || (waiting.events.len() < self.max_events && waiting.bytes + bytes <= self.max_bytes)
+                {
+                    waiting.events.push(event);
+                    waiting.bytes += bytes;
+                    self.flush(waiting);
+                    return Ok(());
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// Ends recording: waits for the write under way, and gives back what is still to be written, as the
+    /// attempt's last write.
+    pub(super) async fn close(&self) -> AttemptWrite {
+        self.lock().closed = true;
+        self.news.notify_one();
+        self.room.notify_waiters();
+        let mut number = self.writing.lock().await;
+        *number += 1;
+        let mut waiting = self.lock();
+        let mut events = std::mem::take(&mut waiting.events);
+        events.extend(waiting.progress.take());
+        AttemptWrite { by: self.by, number: *number, events }
+    }
+
+    /// Sees to it that somebody writes what waits.
+    fn flush(self: &Arc<Self>, mut waiting: MutexGuard<'_, Waiting>) {
+        if waiting.flushing {
+            drop(waiting);
+            self.news.notify_one();
+        } else {
+            waiting.flushing = true;
+            drop(waiting);
+            let recorder = self.clone();
+            tokio::spawn(async move { recorder.write_all().await });
+        }
+    }
+
+    /// Writes until nothing waits.
+    async fn write_all(self: Arc<Self>) {
+        loop {
+            let mut number = self.writing.lock().await;
+            let next = {
+                let mut waiting = self.lock();
+                if waiting.closed {
+                    return;
+                }
+                let next = self.take(&mut waiting);
+                waiting.flushing = !matches!(next, Next::Nothing);
+                next
+            };
+            let pause = match next {
+                Next::Write(events) => {
+                    self.room.notify_waiters();
+                    *number += 1;
+                    self.write(AttemptWrite { by: self.by, number: *number, events }).await;
+                    continue;
+                }
+                Next::Wait(pause) => pause,
+                Next::Nothing => return,
+            };
+            drop(number);
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = self.news.notified() => {}
+            }
+        }
+    }
+
+    fn take(&self, waiting: &mut Waiting) -> Next {
+        let now = self.clock.elapsed();
+        let due = waiting.progress_sent.map_or(Duration::ZERO, |sent| (sent + self.interval).saturating_sub(now));
+        if waiting.progress.is_some() && due.is_zero() {
+            waiting.events.extend(waiting.progress.take());
+            waiting.progress_sent = Some(now);
+        }
+        if !waiting.events.is_empty() {
+            waiting.bytes = 0;
+            Next::Write(std::mem::take(&mut waiting.events))
+        } else if waiting.progress.is_some() {
+            Next::Wait(due)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    async fn write(&self, write: AttemptWrite) {
+        loop {
+            match self.store.record(write.clone()).await {
+                Ok(()) => return,
+                // Nothing is lost: the handler waits in `add` until there is room again.
+                Err(StoreError::Full) => self.clock.sleep(FULL_RETRY).await,
+                Err(error) => {
+                    tracing::warn!(task = %self.by.task, attempt = self.by.attempt, %error, "an attempt cannot record");
+                    self.lock().closed = true;
+                    self.room.notify_waiters();
+                    self.stale.cancel();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Next {
+    Write(Vec<NewEvent>),
+    Wait(Duration),
+    Nothing,
+}
