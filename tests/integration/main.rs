@@ -6,3 +6,4 @@ mod journal;
 mod sqlite_store;
 mod store_conformance;
 mod support;
+mod tasks;
