@@ -1,6 +1,7 @@
 //! Meanwhile: a GraphQL server for slow work.
 
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod model;
 pub mod source;
