@@ -20,9 +20,9 @@ const THREADS_DEADLINE: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
-  meanwhile                                  serve on 127.0.0.1:8000 with the built-in example sources
+  meanwhile                                 serve on 127.0.0.1:8000, with example sources
   meanwhile --listen 0.0.0.0:80 --data /var/lib/meanwhile
-  meanwhile serve --config meanwhile.toml    with sources of your own
+  meanwhile serve --config meanwhile.toml   with sources of your own
   meanwhile schema > schema.graphql";
 
 /// A GraphQL server for slow work: durable background tasks, and live streams that go on without gap or duplicate.

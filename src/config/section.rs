@@ -29,8 +29,8 @@ pub(super) struct Section<'a> {
     path: String,
     location: Location,
     table: DeTable<'a>,
-    /// All keys that were asked for: what an unknown one can be meant to be.
-    known: Vec<&'static str>,
+    /// All keys that were asked for (what an unknown one can be meant to be), and where they stand.
+    known: Vec<(&'static str, Option<Location>)>,
 }
 
 /// A value, and where it stands.
@@ -57,9 +57,10 @@ impl<'a> Section<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// An error about a key of this table, at the table itself.
+    /// An error about a key of this table: at the key, or at the table when the key is missing.
     pub(super) fn error(&self, key: &str, message: impl Into<String>) -> ConfigError {
-        ConfigError::at(self.location.clone(), self.key(key), message)
+        let location = self.known.iter().find(|(known, _)| *known == key).and_then(|(_, location)| location.as_ref());
+        ConfigError::at(location.unwrap_or(&self.location).clone(), self.key(key), message)
     }
 
     /// An error about this table.
@@ -201,11 +202,15 @@ impl<'a> Section<'a> {
     }
 
     fn take(&mut self, key: &'static str) -> Option<Entry<DeValue<'a>>> {
-        self.known.push(key);
-        let (name, value) = self.table.remove_entry(key)?;
+        let Some((name, value)) = self.table.remove_entry(key) else {
+            self.known.push((key, None));
+            return None;
+        };
         // A table is where its name stands, anything else where the value stands.
         let span = if value.get_ref().is_table() { name.span() } else { value.span() };
-        Some(Entry { value: value.into_inner(), location: self.document.location(&span) })
+        let location = self.document.location(&span);
+        self.known.push((key, Some(location.clone())));
+        Some(Entry { value: value.into_inner(), location })
     }
 
     fn wrong(&self, key: &str, location: Location, allowed: &str, value: &DeValue<'_>) -> ConfigError {
@@ -220,12 +225,12 @@ impl<'a> Section<'a> {
 
     fn unknown(&self, key: &Key<'_>) -> ConfigError {
         let name = key.get_ref();
+        let known: Vec<&str> = self.known.iter().map(|(known, _)| *known).collect();
         let by_likeness =
             |a: &&&str, b: &&&str| likeness(name, a).partial_cmp(&likeness(name, b)).unwrap_or(Ordering::Equal);
-        let meant = self.known.iter().max_by(by_likeness).filter(|known| likeness(name, known) >= ALIKE);
-        let message = match meant {
+        let message = match known.iter().max_by(by_likeness).filter(|known| likeness(name, known) >= ALIKE) {
             Some(meant) => format!("unknown key; did you mean `{meant}`?"),
-            None => format!("unknown key: remove it; known here: {}", self.known.join(", ")),
+            None => format!("unknown key: remove it; known here: {}", known.join(", ")),
         };
         ConfigError::at(self.document.location(&key.span()), self.key(name), message)
     }

@@ -78,7 +78,7 @@ fn mistakes_say_where_they_are_and_what_to_do() {
         ),
         (
             "[tasks]\nmax_retry_backoff_ms = 10",
-            "meanwhile.toml:1:2: `tasks.max_retry_backoff_ms`: must be at least `retry_backoff_ms`, which is 1000: raise this one or lower that one",
+            "meanwhile.toml:2:24: `tasks.max_retry_backoff_ms`: must be at least `retry_backoff_ms`, which is 1000: raise this one or lower that one",
         ),
         ("[sources.a]", "meanwhile.toml:1:10: `sources.a.type`: is missing: add it"),
         ("[sources.a]\ntyp = \"sql\"", "meanwhile.toml:2:1: `sources.a.typ`: unknown key; did you mean `type`?"),
@@ -92,11 +92,11 @@ fn mistakes_say_where_they_are_and_what_to_do() {
         ),
         (
             "[sources.a]\ntype = \"simulated\"\nrandom = true\nvalue = 1",
-            "meanwhile.toml:1:10: `sources.a.random`: cannot be together with `value`: remove one",
+            "meanwhile.toml:3:10: `sources.a.random`: cannot be together with `value`: remove one",
         ),
         (
             "[sources.a]\ntype = \"simulated\"\nfail_after = 1",
-            "meanwhile.toml:1:10: `sources.a.fail_after`: needs `fail`, the message it fails with: add it",
+            "meanwhile.toml:3:14: `sources.a.fail_after`: needs `fail`, the message it fails with: add it",
         ),
     ];
     for (text, expected) in cases {

@@ -16,13 +16,16 @@ const STEPS_BETWEEN_CHECKS: i32 = 1000;
 /// part of it. At least as large as the largest row that is given out.
 const MAX_VALUE_BYTES: usize = 16 << 20;
 
+/// The longest wait for another program's lock, in milliseconds: SQLite cannot be stopped in it.
+const MAX_LOCK_WAIT_MS: u64 = 5_000;
+
 /// A query on a file.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     file: PathBuf,
     query: String,
     max_row_bytes: usize,
-    busy_timeout: Duration,
+    lock_wait: Duration,
 }
 
 /// Why the query cannot run. The texts fit behind "source `x` ".
@@ -38,7 +41,7 @@ pub(super) enum Trouble {
 
 impl Database {
     pub(super) fn new(file: PathBuf, query: String, max_row_bytes: usize, timeout_ms: u64) -> Self {
-        Self { file, query, max_row_bytes, busy_timeout: Duration::from_millis(timeout_ms) }
+        Self { file, query, max_row_bytes, lock_wait: Duration::from_millis(timeout_ms.min(MAX_LOCK_WAIT_MS)) }
     }
 
     /// The largest row, in bytes of JSON text.
@@ -58,7 +61,7 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
             let mut connection = Connection::open_with_flags(&file, flags)?;
-            connection.busy_timeout(self.busy_timeout)?;
+            connection.busy_timeout(self.lock_wait)?;
             connection.pragma_update(None, "query_only", true)?;
             // Views and triggers of a file that came from elsewhere may call nothing with side effects.
             connection.pragma_update(None, "trusted_schema", false)?;

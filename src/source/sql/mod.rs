@@ -1,7 +1,7 @@
 //! Rows of an SQL query on a SQLite file.
 //!
 //! Each read opens the file for itself, so a file that was replaced is noticed, and runs the statement on a
-//! thread where it may block. Few rows wait between that thread and the reader ([`buffer`]); when they are
+//! thread where it may block. Few rows wait between that thread and the reader (`buffer`); when they are
 //! not taken the statement stands still, and when the stream is dropped it stops, also in the middle.
 //! A statement that stands still keeps its view of the file: with a WAL the file's owner cannot cut it back
 //! until then.
@@ -36,7 +36,7 @@ use crate::{clock::Clock, error::ErrorCode};
 pub struct SqlOptions {
     /// What it gives, for people.
     pub description: Option<String>,
-    /// The SQLite file. It is never written.
+    /// The SQLite file. It is never written; beside one in WAL mode SQLite keeps files of its own.
     pub file: PathBuf,
     /// One statement that reads. Args stand in it as `:name` and are bound, never spliced.
     pub query: String,

@@ -228,3 +228,30 @@ fn a_file_that_was_replaced_is_noticed() {
         assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":0}"#]);
     });
 }
+
+#[test]
+fn a_file_that_is_being_written_to_can_be_read() {
+    run(async {
+        let shop = Shop::new();
+        let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        writer.pragma_update(None, "journal_mode", "WAL").unwrap();
+        writer.execute_batch("BEGIN; DELETE FROM item WHERE id > 1").unwrap();
+        let source = shop.source("SELECT count(*) AS n FROM item");
+        assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":1000}"#]);
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":1}"#]);
+    });
+}
+
+#[test]
+fn a_file_that_stays_locked_is_unavailable() {
+    run(async {
+        let shop = Shop::new();
+        let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let source = shop.source_with("SELECT count(*) AS n FROM item", |options| options.timeout_ms = 1);
+        let error = rows(&source, "{}").await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.message.contains("locked"), "{error}");
+    });
+}
