@@ -29,18 +29,7 @@ impl Event {
 
     /// What it occupies in memory, about: the unit of the journal's byte budgets.
     pub fn weight_bytes(&self) -> usize {
-        size_of::<Self>()
-            + match &self.body {
-                EventBody::Status(change) => {
-                    change.result.as_ref().map_or(0, Json::len)
-                        + change.error.as_ref().map_or(0, |error| {
-                            error.message.len() + error.code.len() + error.details.as_ref().map_or(0, Json::len)
-                        })
-                }
-                EventBody::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
-                EventBody::Log { message, .. } => message.len(),
-                EventBody::Chunk { value, .. } => value.len(),
-            }
+        size_of::<Self>() + self.body.weight_bytes()
     }
 }
 
@@ -75,6 +64,21 @@ impl EventBody {
             Self::Progress(_) => EventType::Progress,
             Self::Log { .. } => EventType::Log,
             Self::Chunk { .. } => EventType::Chunk,
+        }
+    }
+
+    /// What its texts occupy, about.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Status(change) => {
+                let error = change.error.as_ref().map_or(0, |error| {
+                    error.message.len() + error.code.len() + error.details.as_ref().map_or(0, Json::len)
+                });
+                change.result.as_ref().map_or(0, Json::len) + error
+            }
+            Self::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
+            Self::Log { message, .. } => message.len(),
+            Self::Chunk { value, .. } => value.len(),
         }
     }
 }

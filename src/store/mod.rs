@@ -244,6 +244,9 @@ pub enum StoreError {
     /// The store does not work any more; the process has to be started again.
     #[error("the store has failed: {0}")]
     Failed(String),
+    /// A fault of the program. Nothing was written; the store goes on.
+    #[error("a fault in the store: {0}")]
+    Internal(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -1,0 +1,226 @@
+//! The newest events of followed tasks, in memory.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+
+use crate::{
+    model::{Event, Seq, TaskId},
+    store::Commit,
+};
+
+/// The tasks that somebody follows.
+#[derive(Debug)]
+pub(super) struct Live {
+    registry: Arc<Mutex<Registry>>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    tasks: HashMap<TaskId, Weak<LiveTask>>,
+    closed: bool,
+}
+
+/// A followed task: what is known of it, and whom to wake when it moves.
+#[derive(Debug)]
+pub(super) struct LiveTask {
+    tail: Mutex<Tail>,
+    pub(super) moved: Notify,
+    /// Held by the one who asks the store where the task stands, for all who want to know.
+    pub(super) asking: AsyncMutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    /// Without holes; the last one is the task's newest, when there are any.
+    events: VecDeque<Arc<Event>>,
+    /// `seq` of the newest event; `None`: not known, ask the store.
+    head: Option<Seq>,
+    /// The newest event ended the task.
+    ended: bool,
+    deleted: bool,
+    closed: bool,
+}
+
+/// What a reader who expects a certain event finds.
+pub(super) enum Look {
+    /// That event and those after it.
+    Events(Vec<Arc<Event>>),
+    /// It happened, but is not in memory. The newest is `head`.
+    Stored { head: Seq },
+    /// It has not happened yet. The newest is `head`.
+    Ahead { head: Seq, ended: bool },
+    /// Nobody has asked the store yet where the task stands.
+    Unknown,
+    /// The task was deleted.
+    Deleted,
+    /// The store was closed.
+    Closed,
+}
+
+/// Keeps a task followed while it lives.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) task: Arc<LiveTask>,
+    id: TaskId,
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut registry = lock(&self.registry);
+        // Under the registry's lock nobody else can come to share it: the last one takes it out.
+        if Arc::strong_count(&self.task) == 1 {
+            registry.tasks.remove(&self.id);
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn new() -> Self {
+        Self { registry: Arc::default() }
+    }
+
+    /// Registers interest. From here on no event of the task is missed.
+    pub(super) fn register(&self, id: TaskId) -> Registration {
+        let mut registry = lock(&self.registry);
+        let known = registry.tasks.get(&id).and_then(Weak::upgrade);
+        let task = known.unwrap_or_else(|| {
+            let tail = Tail { closed: registry.closed, ..Tail::default() };
+            let task = Arc::new(LiveTask { tail: Mutex::new(tail), moved: Notify::new(), asking: AsyncMutex::new(()) });
+            registry.tasks.insert(id, Arc::downgrade(&task));
+            task
+        });
+        Registration { task, id, registry: self.registry.clone() }
+    }
+
+    /// Takes in a commit; wakes the task's followers, if it has any.
+    pub(super) fn push(&self, commit: Commit, budget: &mut Budget) {
+        let Some(task) = lock(&self.registry).tasks.get(&commit.task).and_then(Weak::upgrade) else { return };
+        {
+            let mut tail = task.lock();
+            if commit.change.to.is_none() {
+                tail.deleted = true;
+            }
+            let known = tail.head;
+            // A commit that was still on its way when the store was asked says nothing new.
+            if !tail.deleted && known.is_some_and(|known| commit.head <= known) {
+                return;
+            }
+            tail.ended = commit.change.to.is_some_and(|status| status.is_terminal());
+            if commit.events.first().is_none_or(|event| known != Some(event.seq - 1)) {
+                tail.events.clear();
+            }
+            tail.head = Some(commit.head);
+            for event in commit.events {
+                budget.add(&task, &event);
+                tail.events.push_back(event);
+            }
+        }
+        task.moved.notify_waiters();
+        budget.keep();
+    }
+
+    /// Commits were missed: nothing that memory says about any task holds any more.
+    pub(super) fn forget(&self) {
+        self.each(|tail| {
+            tail.events.clear();
+            tail.head = None;
+        });
+    }
+
+    /// The store was closed: no more commits will come.
+    pub(super) fn close(&self) {
+        lock(&self.registry).closed = true;
+        self.each(|tail| tail.closed = true);
+    }
+
+    fn each(&self, change: impl Fn(&mut Tail)) {
+        let tasks: Vec<_> = lock(&self.registry).tasks.values().filter_map(Weak::upgrade).collect();
+        for task in tasks {
+            change(&mut task.lock());
+            task.moved.notify_waiters();
+        }
+    }
+}
+
+impl LiveTask {
+    /// What there is for a reader whose next event is `expected`; at most `limit` events.
+    pub(super) fn look(&self, expected: Seq, limit: usize) -> Look {
+        let tail = self.lock();
+        if tail.deleted {
+            return Look::Deleted;
+        }
+        let Some(head) = tail.head else {
+            return if tail.closed { Look::Closed } else { Look::Unknown };
+        };
+        if expected > head {
+            return if tail.closed && !tail.ended { Look::Closed } else { Look::Ahead { head, ended: tail.ended } };
+        }
+        let first = tail.events.front().map(|event| event.seq);
+        match first.and_then(|first| expected.checked_sub(first)) {
+            Some(skip) => {
+                let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+                Look::Events(tail.events.iter().skip(skip).take(limit).cloned().collect())
+            }
+            None => Look::Stored { head },
+        }
+    }
+
+    /// Takes in what the store said; later commits may have come in meanwhile.
+    pub(super) fn learn(&self, head: Seq, ended: bool) {
+        let mut tail = self.lock();
+        if tail.head.is_none_or(|known| known < head) {
+            tail.events.clear();
+            tail.head = Some(head);
+        }
+        tail.ended |= ended;
+    }
+
+    /// A std mutex: held to copy a few pointers, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        lock(&self.tail)
+    }
+}
+
+/// The bytes of live memory, of all tasks together. Owned by the one task that adds to it.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit_bytes: usize,
+    used_bytes: usize,
+    /// Every event added, oldest first.
+    added: VecDeque<(Weak<LiveTask>, Seq, usize)>,
+}
+
+impl Budget {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self { limit_bytes, used_bytes: 0, added: VecDeque::new() }
+    }
+
+    fn add(&mut self, task: &Arc<LiveTask>, event: &Event) {
+        let bytes = event.weight_bytes();
+        self.used_bytes += bytes;
+        self.added.push_back((Arc::downgrade(task), event.seq, bytes));
+    }
+
+    /// Drops the oldest events until the rest fits; readers that are behind find them in the store.
+    fn keep(&mut self) {
+        while self.used_bytes > self.limit_bytes {
+            let Some((task, seq, bytes)) = self.added.pop_front() else { break };
+            self.used_bytes -= bytes;
+            if let Some(task) = task.upgrade() {
+                let mut tail = task.lock();
+                if tail.events.front().is_some_and(|event| event.seq == seq) {
+                    tail.events.pop_front();
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,105 @@
+//! The journal: following what happens to tasks.
+//!
+//! A [`Journal`] takes a store's feed of commits, keeps the newest events of followed tasks in memory, and
+//! gives streams: [`follow`](Journal::follow) for every event of a task, [`watch`](Journal::watch) for its
+//! progress, [`changes`](Journal::changes) for lists. Starting, lagging, reconnecting and hearing of
+//! another node's writes are one path: a reader knows which `seq` it expects, takes it from memory if it is
+//! there, and otherwise from the store.
+
+mod changes;
+mod cursor;
+mod follow;
+mod live;
+mod watch;
+
+use std::sync::Arc;
+
+use moka::future::Cache;
+
+use self::{changes::ChangeLog, live::Live};
+pub use self::{
+    changes::{Change, Changed, Changes},
+    cursor::{EventCursor, InvalidCursor},
+    follow::{FollowError, Followed},
+    watch::Watched,
+};
+use crate::{
+    model::{Seq, TaskId},
+    store::{EventPage, Store},
+};
+
+/// How much the journal may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalOptions {
+    /// Bytes of live events in memory, of all followed tasks together.
+    pub live_bytes: usize,
+    /// Events in a page read from the store.
+    pub page_events: usize,
+    /// Bytes of events in a page, about.
+    pub page_bytes: usize,
+    /// Bytes of pages kept for those who replay the same events.
+    pub cache_bytes: u64,
+    /// Changes remembered for those who watch lists; who falls further behind must read the list again.
+    pub change_log: usize,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self { live_bytes: 64 << 20, page_events: 256, page_bytes: 1 << 20, cache_bytes: 32 << 20, change_log: 8192 }
+    }
+}
+
+/// A handle on the journal of a store; cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Arc<dyn Store>,
+    options: JournalOptions,
+    live: Live,
+    changes: ChangeLog,
+    /// Full pages, and the newest page as of a known head: what is in one never changes.
+    pages: Cache<(TaskId, u64, Seq), Arc<EventPage>>,
+}
+
+impl Journal {
+    /// The journal of `store`. Starts a task that takes the store's commits until the store is closed;
+    /// must be called within a Tokio runtime.
+    pub fn new(store: Arc<dyn Store>, options: JournalOptions) -> Self {
+        let mut feed = store.feed();
+        let weigh = |_: &(TaskId, u64, Seq), page: &Arc<EventPage>| {
+            let bytes: usize = page.events.iter().map(|event| event.weight_bytes()).sum();
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let pages = Cache::builder().max_capacity(options.cache_bytes).weigher(weigh).build();
+        let live = Live::new();
+        let changes = ChangeLog::new(options.change_log);
+        let budget = options.live_bytes;
+        let shared = Arc::new(Shared { store, options, live, changes, pages });
+        let reader = shared.clone();
+        tokio::spawn(async move {
+            let mut memory = live::Budget::new(budget);
+            while let Some(batch) = feed.next().await {
+                if batch.lagged {
+                    reader.live.forget();
+                    reader.changes.forget();
+                }
+                for commit in batch.commits {
+                    reader.changes.push(&commit);
+                    reader.live.push(commit, &mut memory);
+                }
+            }
+            reader.live.close();
+            reader.changes.close();
+        });
+        Self { shared }
+    }
+
+    /// The generation of the store: cursors carry it.
+    pub fn generation(&self) -> u64 {
+        self.shared.store.generation()
+    }
+}

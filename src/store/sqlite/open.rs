@@ -1,0 +1,118 @@
+//! Opening the data folder: the lock, the pragmas, the migrations.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::store::OpenError;
+
+/// The database in the data folder.
+const DATABASE_FILE: &str = "meanwhile.db";
+/// Held locked by the process that has the folder open.
+const LOCK_FILE: &str = "meanwhile.lock";
+/// Each brings the schema to its version. Never change one that was released.
+const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("migrations/0001_tasks_and_events.sql"))];
+/// The schema's version that this program works with.
+const VERSION: u32 = 1;
+/// Compiled statements kept by each connection.
+const STATEMENT_CACHE: usize = 64;
+/// The write-ahead log is cut back to this size after a checkpoint.
+const WAL_LIMIT_BYTES: i64 = 64 << 20;
+
+/// A data folder that this process has to itself.
+#[derive(Debug)]
+pub(super) struct Folder {
+    database: PathBuf,
+    /// Unlocked when dropped, also when the process is killed.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where there is none, and locks it.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |what: &str, error: &io::Error| {
+            OpenError::Unusable(format!(
+                "cannot {what} in the data folder {}: {error}; choose a folder this user may write to with --data DIR",
+                path.display()
+            ))
+        };
+        fs::create_dir_all(path).map_err(|error| unusable("make or enter a folder", &error))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path.join(LOCK_FILE))
+            .map_err(|error| unusable("write", &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { database: path.join(DATABASE_FILE), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
+                "the data folder {} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR",
+                path.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(unusable("lock a file", &error)),
+        }
+    }
+
+    /// The connection that writes, on a database brought up to date.
+    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+        let result = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE).and_then(|c| {
+            c.pragma_update(None, "journal_mode", "WAL")?;
+            // Acknowledged means on disk: every commit waits for the disk.
+            c.pragma_update(None, "synchronous", "FULL")?;
+            c.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)?;
+            Ok(c)
+        });
+        let mut connection = result.map_err(|error| self.unusable(&error))?;
+        self.migrate(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// A connection that can only read.
+    pub(super) fn reader(&self) -> Result<Connection, OpenError> {
+        let result = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|c| {
+            c.pragma_update(None, "query_only", true)?;
+            Ok(c)
+        });
+        result.map_err(|error| self.unusable(&error))
+    }
+
+    fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&self.database, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        Ok(connection)
+    }
+
+    fn migrate(&self, connection: &mut Connection) -> Result<(), OpenError> {
+        let version: u32 =
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| self.unusable(&e))?;
+        if version > VERSION {
+            return Err(OpenError::TooNew(format!(
+                "the database {} was written by a newer meanwhile (schema {version}; this program knows {VERSION}); \
+                 install that version, or choose another folder with --data DIR",
+                self.database.display()
+            )));
+        }
+        for (target, migration) in MIGRATIONS.iter().filter(|(target, _)| *target > version) {
+            let apply = |connection: &mut Connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                transaction.execute_batch(migration)?;
+                transaction.pragma_update(None, "user_version", target)?;
+                transaction.commit()
+            };
+            apply(connection).map_err(|error| self.unusable(&error))?;
+        }
+        Ok(())
+    }
+
+    fn unusable(&self, error: &rusqlite::Error) -> OpenError {
+        OpenError::Unusable(format!(
+            "cannot use the database {}: {error}; check the folder's permissions and free space, or choose another with --data DIR",
+            self.database.display()
+        ))
+    }
+}

@@ -1,0 +1,200 @@
+//! Reading tasks: one, some, a page, how many.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    codec::{self, TASK_COLUMNS},
+    readers::ReadTrouble,
+    writer::Trouble,
+};
+use crate::{
+    model::{Task, TaskId, TaskStatus},
+    store::{Order, StoreError, TaskFilter, TaskPage, TaskQuery},
+};
+
+fn get(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<Task>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {TASK_COLUMNS} FROM task JOIN kind ON kind.id = task.kind WHERE task.id = ?1"
+        ))?
+        .query_row([id.as_i64()], codec::task)
+        .optional()
+}
+
+/// One task, which must be there.
+pub(super) fn one(connection: &Connection, id: TaskId) -> Result<Task, Trouble> {
+    Ok(get(connection, id)?.ok_or(StoreError::NotFound(id))?)
+}
+
+/// Tasks by id.
+pub(super) fn some(connection: &Connection, ids: &[TaskId]) -> Result<Vec<Option<Task>>, ReadTrouble> {
+    Ok(ids.iter().map(|id| get(connection, *id)).collect::<Result<_, _>>()?)
+}
+
+/// A page of tasks.
+pub(super) fn page(connection: &Connection, query: &TaskQuery) -> Result<TaskPage, ReadTrouble> {
+    let selection = Selection::new(connection, query)?;
+    let mut ids = selection.ids(query.order, query.limit.saturating_add(1))?;
+    let has_more = ids.len() > query.limit;
+    ids.truncate(query.limit);
+    let mut tasks = Vec::with_capacity(ids.len());
+    for id in ids {
+        tasks.extend(get(connection, TaskId::from_i64(id))?);
+    }
+    Ok(TaskPage { tasks, has_more })
+}
+
+/// How many tasks fit, at most `cap`.
+pub(super) fn count(connection: &Connection, filter: &TaskFilter, cap: u64) -> Result<u64, ReadTrouble> {
+    let query = TaskQuery { filter: filter.clone(), ..TaskQuery::default() };
+    Ok(Selection::new(connection, &query)?.count(cap)?)
+}
+
+/// A filter as ranges of an index: between two ids, for each kind and status.
+struct Selection<'a> {
+    connection: &'a Connection,
+    above: i64,
+    below: i64,
+    /// `None`: of any kind and in any status.
+    groups: Option<Vec<(i64, i64)>>,
+    tags: &'a [String],
+}
+
+impl<'a> Selection<'a> {
+    fn new(connection: &'a Connection, query: &'a TaskQuery) -> rusqlite::Result<Self> {
+        let filter = &query.filter;
+        // The id begins with the time of creation, so a span of time is a span of ids.
+        let after = filter.created_after.map(|at| TaskId::first_at(at.timestamp_millis() + 1).as_i64() - 1);
+        let before = filter.created_before.map(|at| TaskId::first_at(at.timestamp_millis()).as_i64());
+        let above = [query.above.map(TaskId::as_i64), after].into_iter().flatten().max().unwrap_or(-1);
+        let below = [query.below.map(TaskId::as_i64), before].into_iter().flatten().min().unwrap_or(i64::MAX);
+        let groups = if filter.kinds.is_empty() && filter.statuses.is_empty() {
+            None
+        } else {
+            Some(groups(connection, filter)?)
+        };
+        Ok(Self { connection, above, below, groups, tags: &filter.tags })
+    }
+
+    fn ids(&self, order: Order, limit: usize) -> rusqlite::Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        let direction = match order {
+            Order::NewestFirst => "DESC",
+            Order::OldestFirst => "ASC",
+        };
+        let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        if !self.tags.is_empty() {
+            self.each_tagged(direction, |id| {
+                ids.push(id);
+                ids.len() < limit
+            })?;
+        } else if let Some(groups) = &self.groups {
+            let mut select = self.connection.prepare_cached(&format!(
+                "SELECT id FROM task INDEXED BY task_list WHERE kind = ?1 AND status = ?2 AND id > ?3 AND id < ?4 \
+                 ORDER BY id {direction} LIMIT ?5"
+            ))?;
+            for (kind, status) in groups {
+                let rows = select.query_map(params![kind, status, self.above, self.below, sql_limit], |r| r.get(0))?;
+                for id in rows {
+                    ids.push(id?);
+                }
+            }
+            ids.sort_unstable();
+            if order == Order::NewestFirst {
+                ids.reverse();
+            }
+            ids.truncate(limit);
+        } else {
+            let mut select = self.connection.prepare_cached(&format!(
+                "SELECT id FROM task WHERE id > ?1 AND id < ?2 ORDER BY id {direction} LIMIT ?3"
+            ))?;
+            let rows = select.query_map(params![self.above, self.below, sql_limit], |row| row.get(0))?;
+            for id in rows {
+                ids.push(id?);
+            }
+        }
+        Ok(ids)
+    }
+
+    fn count(&self, cap: u64) -> rusqlite::Result<u64> {
+        let mut found = 0;
+        if !self.tags.is_empty() {
+            self.each_tagged("DESC", |_| {
+                found += 1;
+                found < cap
+            })?;
+            return Ok(found.min(cap));
+        }
+        let all;
+        let groups = match &self.groups {
+            Some(groups) => groups,
+            None => {
+                all = groups(self.connection, &TaskFilter::default())?;
+                &all
+            }
+        };
+        let mut select = self.connection.prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_list \
+             WHERE kind = ?1 AND status = ?2 AND id > ?3 AND id < ?4 LIMIT ?5)",
+        )?;
+        for (kind, status) in groups {
+            let room = codec::signed(cap - found);
+            let more: i64 = select.query_row(params![kind, status, self.above, self.below, room], |row| row.get(0))?;
+            found += codec::unsigned(more);
+            if found >= cap {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Calls `visit` with each id that has all the tags and fits, until it returns false.
+    fn each_tagged(&self, direction: &str, mut visit: impl FnMut(i64) -> bool) -> rusqlite::Result<()> {
+        let Some((first, others)) = self.tags.split_first() else { return Ok(()) };
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT task.id, task.kind, task.status FROM task_tag JOIN task ON task.id = task_tag.task \
+             WHERE tag = ?1 AND task_tag.task > ?2 AND task_tag.task < ?3 ORDER BY task_tag.task {direction}"
+        ))?;
+        let mut has_tag =
+            self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM task_tag WHERE tag = ?1 AND task = ?2)")?;
+        let mut rows = select.query(params![first, self.above, self.below])?;
+        'tasks: while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            let group = (row.get(1)?, row.get(2)?);
+            if self.groups.as_ref().is_some_and(|groups| !groups.contains(&group)) {
+                continue;
+            }
+            for tag in others {
+                if !has_tag.query_row(params![tag, id], |row| row.get::<_, bool>(0))? {
+                    continue 'tasks;
+                }
+            }
+            if !visit(id) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every pair of kind and status that the filter admits. There are few kinds.
+fn groups(connection: &Connection, filter: &TaskFilter) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut select = connection.prepare_cached("SELECT name, id FROM kind")?;
+    let known: HashMap<String, i64> =
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let mut kinds: Vec<i64> = match filter.kinds.as_slice() {
+        [] => known.into_values().collect(),
+        names => names.iter().filter_map(|name| known.get(name).copied()).collect(),
+    };
+    kinds.sort_unstable();
+    kinds.dedup();
+    let mut statuses: Vec<i64> = match filter.statuses.as_slice() {
+        [] => TaskStatus::ALL.map(TaskStatus::to_i64).to_vec(),
+        statuses => statuses.iter().map(|status| status.to_i64()).collect(),
+    };
+    statuses.sort_unstable();
+    statuses.dedup();
+    Ok(kinds.iter().flat_map(|kind| statuses.iter().map(move |status| (*kind, *status))).collect())
+}

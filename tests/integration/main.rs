@@ -1,0 +1,8 @@
+//! The integration tests: one binary, a module for each part of the behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
+
+mod journal;
+mod sqlite_store;
+mod store_conformance;
+mod support;

@@ -1,0 +1,134 @@
+//! The SQLite store: the conformance suite, and what is true of a folder.
+
+use std::{path::Path, sync::Arc};
+
+use meanwhile::{
+    clock::{Clock, ManualClock},
+    store::{
+        OpenError, Store, StoreError,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
+};
+use rusqlite::Connection;
+
+use crate::{
+    store_conformance::{self as conformance, Place},
+    support::new_task,
+};
+
+/// A data folder that stores are opened in, one after the other.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Place for Folder {
+    fn open(&self, clock: &ManualClock) -> Arc<dyn Store> {
+        Arc::new(open(self.path(), &SqliteOptions::default(), clock).unwrap())
+    }
+}
+
+fn open(path: &Path, options: &SqliteOptions, clock: &ManualClock) -> Result<SqliteStore, OpenError> {
+    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    SqliteStore::open(path, options, clock)
+}
+
+macro_rules! conforms {
+    ($($behaviour:ident)*) => {
+        $(#[tokio::test]
+        async fn $behaviour() {
+            conformance::$behaviour(&Folder::new()).await;
+        })*
+    };
+}
+
+conforms! {
+    a_started_task_is_pending_with_its_first_event_and_survives_reopening
+    starting_several_is_all_or_nothing
+    the_same_idempotency_key_starts_one_task
+    claims_go_by_priority_then_run_at_then_age
+    a_task_is_not_claimed_before_its_time_nor_by_who_does_not_know_its_kind
+    an_attempt_writes_dense_events_and_ends_once
+    a_stale_attempt_writes_nothing
+    a_repeated_write_is_acknowledged_and_changes_nothing
+    a_failure_waits_for_its_retry_and_then_ends
+    an_attempt_of_a_process_that_is_gone_is_lost_and_runs_again
+    cancelling_is_immediate_when_pending_and_a_request_when_running
+    an_ended_task_can_be_retried_as_a_new_one
+    lists_page_both_ways_and_filter
+    counting_stops_at_the_cap
+    events_come_in_pages_and_by_type
+    pruned_events_are_gone_but_never_the_newest
+    the_feed_tells_every_commit_in_order
+    a_closed_store_says_so
+}
+
+#[tokio::test]
+async fn a_folder_is_used_by_one_process_at_a_time() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    let first = folder.open(&clock);
+    let second = open(folder.path(), &SqliteOptions::default(), &clock);
+    assert!(matches!(&second, Err(OpenError::Locked(message)) if message.contains("--data")), "{second:?}");
+    first.close().await;
+    folder.open(&clock).close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_left_alone() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    folder.open(&clock).close().await;
+    let database = Connection::open(folder.path().join("meanwhile.db")).unwrap();
+    database.pragma_update(None, "user_version", 9_999).unwrap();
+    drop(database);
+    let opened = open(folder.path(), &SqliteOptions::default(), &clock);
+    assert!(matches!(&opened, Err(OpenError::TooNew(message)) if message.contains("9999")), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_reported() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    std::fs::write(folder.path().join("meanwhile.db"), "this is a text, and not a short one either, but no database")
+        .unwrap();
+    let opened = open(folder.path(), &SqliteOptions::default(), &clock);
+    assert!(matches!(opened, Err(OpenError::Unusable(_))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn the_generation_stays_with_the_folder() {
+    let (one, other, clock) = (Folder::new(), Folder::new(), conformance::clock());
+    let store = one.open(&clock);
+    let generation = store.generation();
+    store.close().await;
+    assert_eq!(one.open(&clock).generation(), generation);
+    assert_ne!(other.open(&clock).generation(), generation);
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_keeps_what_it_acknowledged_and_goes_on_when_there_is_room() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    let options = SqliteOptions { max_pages: Some(60), ..SqliteOptions::default() };
+    let store = open(folder.path(), &options, &clock).unwrap();
+    let mut acknowledged = Vec::new();
+    let error = loop {
+        let calls = (0..8).map(|_| store.start(vec![new_task("k")]));
+        let (ok, refused): (Vec<_>, Vec<_>) =
+            futures::future::join_all(calls).await.into_iter().partition(Result::is_ok);
+        acknowledged.extend(ok.into_iter().map(|started| started.unwrap()[0].task.id));
+        if let Some(refused) = refused.into_iter().next() {
+            break refused.unwrap_err();
+        }
+    };
+    assert_eq!(error, StoreError::Full);
+    assert!(store.tasks(acknowledged.clone()).await.unwrap().iter().all(Option::is_some));
+    store.close().await;
+    let store = folder.open(&clock);
+    assert!(store.tasks(acknowledged).await.unwrap().iter().all(Option::is_some));
+    store.start(vec![new_task("k")]).await.unwrap();
+}

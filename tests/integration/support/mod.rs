@@ -1,0 +1,26 @@
+//! What the tests share.
+
+use meanwhile::{
+    model::{Json, NewTask},
+    store::{AttemptRef, AttemptWrite, NewEvent},
+};
+
+/// A task of this kind, with nothing special about it.
+pub(crate) fn new_task(kind: &str) -> NewTask {
+    NewTask {
+        kind: kind.into(),
+        input: Json::parse("{\"n\":1}").unwrap(),
+        tags: Vec::new(),
+        priority: 0,
+        run_at: None,
+        idempotency: None,
+        max_attempts: 1,
+        max_lost: 3,
+        timeout_ms: None,
+    }
+}
+
+/// What an attempt writes the `number`-th time.
+pub(crate) fn write(by: AttemptRef, number: u64, events: Vec<NewEvent>) -> AttemptWrite {
+    AttemptWrite { by, number, events }
+}
