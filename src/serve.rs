@@ -13,7 +13,9 @@ use crate::{
     clock::Clock,
     config::{Config, build_sources},
     exit::StartError,
+    journal::Journal,
     shutdown::Shutdown,
+    store::{Store, sqlite::SqliteStore},
 };
 
 /// Runs the server until it is asked to stop and has done so.
@@ -25,9 +27,13 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let _sources = build_sources(&config, &clock, &mut random)?;
     let (listener, address) = bind(config.server.listen).await?;
+    let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock)?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let _journal = Journal::new(store.clone(), config.journal.options());
     announce(&config, address);
     shutdown.soft().cancelled().await;
     drop(listener);
+    store.close().await;
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! The program itself: what it prints and its exit code, without a server that stays.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
-
 use std::{
     fs,
     net::TcpListener,
@@ -61,6 +59,16 @@ fn a_port_in_use_is_one_line_that_says_what_to_do() {
         assert_eq!(code, 69, "{args:?} {variables:?}: {message}");
         assert!(message.starts_with("meanwhile: port ") && message.lines().count() == 1, "{message}");
     }
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (code, message) = failure(&meanwhile(folder.path(), &["--listen", "localhost:0", "--data", "file"], &[]));
+    assert_eq!(code, 73, "{message}");
+    assert!(message.starts_with("meanwhile: ") && message.contains("--data"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
