@@ -7,13 +7,20 @@
 //! * [`store`]: where tasks and their events live; SQLite.
 //! * [`journal`]: following them: replay, then live.
 //! * [`source`]: places data comes from.
+//! * [`config`]: file, environment and flags: one validated configuration.
+//! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
 //! * [`error`]: the error codes that clients see.
 //! * [`clock`]: time, passed in.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
+pub mod exit;
 pub mod journal;
 pub mod model;
+pub mod serve;
+pub mod shutdown;
 pub mod source;
 pub mod store;
 pub mod task;

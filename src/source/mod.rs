@@ -6,6 +6,7 @@
 mod args;
 pub mod simulated;
 pub mod sql;
+mod timeout;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

@@ -1,0 +1,27 @@
+//! The program's own log: to stderr, so that stdout stays for what was asked for.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::{config::ConfigError, exit::StartError};
+
+/// Which messages are shown: `info`, `debug`, `meanwhile=debug,warn` and so on.
+const VARIABLE: &str = "MEANWHILE_LOG";
+
+/// Begins to write the log.
+pub(super) fn start() -> Result<(), StartError> {
+    let filter = EnvFilter::builder()
+        .with_env_var(VARIABLE)
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env()
+        .map_err(|error| ConfigError {
+            location: None,
+            key: Some(VARIABLE.to_owned()),
+            message: format!("{error}; use a level, such as `debug`, or `meanwhile=debug,warn`"),
+        })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // An application around this library may have a log already: then that one stays.
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
+    Ok(())
+}

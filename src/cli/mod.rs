@@ -1,0 +1,161 @@
+//! The command line: what may be typed, and what each command does with it.
+
+mod logging;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use rand::{SeedableRng, rngs::StdRng};
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Config, Overrides, parse_listen},
+    exit::{self, StartError},
+    serve::serve,
+    shutdown::{self, Shutdown},
+};
+
+/// How long threads that still run may take after everything else has ended.
+const THREADS_DEADLINE: Duration = Duration::from_secs(1);
+
+const EXAMPLES: &str = "\
+Examples:
+  meanwhile                                 serve on 127.0.0.1:8000, with example sources
+  meanwhile --listen 0.0.0.0:80 --data /var/lib/meanwhile
+  meanwhile serve --config meanwhile.toml   with sources of your own
+  meanwhile schema > schema.graphql";
+
+/// A GraphQL server for slow work: durable background tasks, and live streams that go on without gap or duplicate.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meanwhile",
+    version,
+    // `meanwhile --listen …` is `meanwhile serve --listen …`.
+    args_conflicts_with_subcommands = true,
+    after_help = format!("{EXAMPLES}\n\n{}", exit::help()),
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (also what happens without a command)
+    Serve(ServeArgs),
+    /// Print the GraphQL schema
+    Schema,
+}
+
+/// Flags win over environment variables, and both over the configuration file.
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Address and port to listen on; port 0 means any free one [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MEANWHILE_LISTEN", hide_env_values = true, value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
+    /// Folder that tasks are kept in; made when it is not there [default: ./meanwhile-data]
+    #[arg(long, value_name = "DIR", env = "MEANWHILE_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
+    /// Configuration file (TOML) instead of the built-in example configuration
+    #[arg(long, value_name = "FILE", env = "MEANWHILE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Folder with GraphiQL's files, for browsers without internet; otherwise they come from a CDN
+    #[arg(long, value_name = "DIR", env = "MEANWHILE_GRAPHIQL_ASSETS", hide_env_values = true)]
+    graphiql_assets: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked for, until it is done.
+    pub fn run(self) -> Result<(), StartError> {
+        match self.command {
+            None => run_serve(self.serve),
+            Some(Command::Serve(args)) => run_serve(args),
+            Some(Command::Schema) => Err(StartError::Unexpected("this build has no schema".to_owned())),
+        }
+    }
+}
+
+impl ServeArgs {
+    fn into_config(self) -> Result<Config, StartError> {
+        let overrides = Overrides { listen: self.listen, data: self.data, graphiql_assets: self.graphiql_assets };
+        Ok(Config::load(self.config.as_deref())?.with(overrides))
+    }
+}
+
+fn run_serve(args: ServeArgs) -> Result<(), StartError> {
+    logging::start()?;
+    let config = args.into_config()?;
+    let unexpected = |error: std::io::Error| StartError::Unexpected(format!("cannot start: {error}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unexpected)?;
+    let result = runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let shutdown = Shutdown::new();
+        let deadline = Duration::from_millis(config.server.shutdown_deadline_ms);
+        let signals = shutdown::signals().map_err(unexpected)?;
+        tokio::spawn(shutdown.clone().watch(signals, deadline, clock.clone()));
+        serve(config, clock, StdRng::from_rng(&mut rand::rng()), shutdown).await
+    });
+    runtime.shutdown_timeout(THREADS_DEADLINE);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["meanwhile"].iter().chain(args))
+    }
+
+    fn serve_args(args: &[&str]) -> ServeArgs {
+        let cli = parse(args).unwrap();
+        match cli.command {
+            None => cli.serve,
+            Some(Command::Serve(args)) => args,
+            Some(Command::Schema) => panic!("{args:?} is not `serve`"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_work_with_and_without_the_word_serve() {
+        for words in [&[][..], &["serve"]] {
+            let flags = ["--listen", "localhost:0", "--data", "d", "--graphiql-assets", "g"];
+            let config = serve_args(&[words, &flags].concat()).into_config().unwrap();
+            assert_eq!(config.server.listen.to_string(), "127.0.0.1:0");
+            assert_eq!(config.store.data, PathBuf::from("d"));
+            assert_eq!(config.server.graphiql_assets, Some(PathBuf::from("g")));
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_means_the_built_in_configuration() {
+        assert_eq!(serve_args(&[]).into_config().unwrap(), Config::builtin().unwrap());
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for args in
+            [&["--listen", "8000"][..], &["serve", "--port", "1"], &["watch"], &["--listen", "localhost:0", "schema"]]
+        {
+            let error = parse(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_has_examples_variables_and_exit_codes() {
+        let help = parse(&["--help"]).unwrap_err().to_string();
+        for expected in ["Examples:", "MEANWHILE_LISTEN", "MEANWHILE_GRAPHIQL_ASSETS", "Exit codes:", "78"] {
+            assert!(help.contains(expected), "{expected} is missing in\n{help}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The configuration: file, environment and flags become one validated [`Config`].
+//!
+//! Each section has a struct whose `Default` is the only place its defaults stand in. Every limit's name
+//! carries its unit. Unknown keys are errors, and every error is one line that says where and what to do.
+
+mod error;
+mod journal;
+mod section;
+mod server;
+mod sources;
+mod store;
+mod tasks;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use self::{error::Document, section::Section};
+pub use self::{
+    error::{ConfigError, Location},
+    journal::JournalConfig,
+    server::{ServerConfig, WebsocketConfig, parse_listen},
+    sources::{SourceConfig, SourceOptions, build_sources},
+    store::StoreConfig,
+    tasks::TasksConfig,
+};
+
+/// Used when no file is named.
+const BUILTIN: &str = include_str!("builtin.toml");
+/// What errors call it.
+const BUILTIN_NAME: &str = "builtin.toml";
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// How the server is reached.
+    pub server: ServerConfig,
+    /// Where tasks and their journal live.
+    pub store: StoreConfig,
+    /// How tasks run.
+    pub tasks: TasksConfig,
+    /// How the journal is followed.
+    pub journal: JournalConfig,
+    /// Where data comes from, in the order of the file.
+    pub sources: Vec<SourceConfig>,
+}
+
+/// What flags and the environment say, over what the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// Instead of `server.listen`.
+    pub listen: Option<SocketAddr>,
+    /// Instead of `store.data`.
+    pub data: Option<PathBuf>,
+    /// Instead of `server.graphiql_assets`.
+    pub graphiql_assets: Option<PathBuf>,
+}
+
+impl Config {
+    /// The configuration in this file, or the built-in one.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        match file {
+            None => Self::builtin(),
+            Some(file) => {
+                let text = fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+                Self::parse(&file.to_string_lossy(), &text)
+            }
+        }
+    }
+
+    /// The built-in example configuration.
+    pub fn builtin() -> Result<Self, ConfigError> {
+        Self::parse(BUILTIN_NAME, BUILTIN)
+    }
+
+    /// The configuration in this text. `file` is what errors call it, and relative paths are meant from the
+    /// folder it stands in.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let document = Document { file: file.into(), text };
+        let mut root = Section::parse(&document)?;
+        let config = Self {
+            server: ServerConfig::read(root.section("server")?)?,
+            store: StoreConfig::read(root.section("store")?)?,
+            tasks: TasksConfig::read(root.section("tasks")?)?,
+            journal: JournalConfig::read(root.section("journal")?)?,
+            sources: SourceConfig::read_all(root.section("sources")?)?,
+        };
+        root.finish()?;
+        Ok(config)
+    }
+
+    /// With what flags and the environment say.
+    #[must_use]
+    pub fn with(mut self, overrides: Overrides) -> Self {
+        if let Some(listen) = overrides.listen {
+            self.server.listen = listen;
+        }
+        if let Some(data) = overrides.data {
+            self.store.data = data;
+        }
+        if overrides.graphiql_assets.is_some() {
+            self.server.graphiql_assets = overrides.graphiql_assets;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

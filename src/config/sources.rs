@@ -1,0 +1,159 @@
+//! `[sources.NAME]`, and making sources of them.
+
+use std::sync::Arc;
+
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::{
+    Config, ConfigError, Location,
+    section::{Entry, Section},
+};
+use crate::{
+    clock::Clock,
+    error::ErrorCode,
+    model::Json,
+    source::{
+        Sources,
+        simulated::{SimulatedFailure, SimulatedOptions, SimulatedSource, SimulatedValue},
+        sql::{SqlOptions, SqlSource},
+    },
+};
+
+/// The longest name of a source, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// A source, as configured. `[sources.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceConfig {
+    /// What it is called.
+    pub name: String,
+    /// Where errors about it point: to the query of an SQL source, to the table of another.
+    pub location: Location,
+    /// What it is.
+    pub options: SourceOptions,
+}
+
+/// What a source is: its `type`, and what belongs to that.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceOptions {
+    /// `type = "sql"`: a query on a SQLite file.
+    Sql(SqlOptions),
+    /// `type = "simulated"`: made up, with chosen slowness.
+    Simulated(SimulatedOptions),
+}
+
+impl SourceConfig {
+    pub(super) fn read_all(section: Section<'_>) -> Result<Vec<Self>, ConfigError> {
+        section.named_sections()?.into_iter().map(|(name, section)| Self::read(name, section)).collect()
+    }
+
+    fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
+        let mut location = section.location().clone();
+        if !is_name(&name) {
+            let message = format!(
+                "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
+            );
+            return Err(section.error_here(message));
+        }
+        let Entry { value, location: type_location } = section.required_text("type")?;
+        let options = match value.as_str() {
+            "sql" => {
+                let (options, query_location) = read_sql(&mut section)?;
+                location = query_location;
+                SourceOptions::Sql(options)
+            }
+            "simulated" => SourceOptions::Simulated(read_simulated(&mut section)?),
+            other => {
+                let message = format!("must be \"sql\" or \"simulated\", not {other:?}");
+                return Err(ConfigError::at(type_location, section.key("type"), message));
+            }
+        };
+        section.finish()?;
+        Ok(Self { name, location, options })
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn read_sql(section: &mut Section<'_>) -> Result<(SqlOptions, Location), ConfigError> {
+    let description = section.text("description")?;
+    let file = section.required_path("file")?;
+    let query = section.required_text("query")?;
+    let mut options = SqlOptions::new(file, query.value);
+    options.description = description.map(|entry| entry.value);
+    section.number("timeout_ms", &mut options.timeout_ms, 1..=86_400_000)?;
+    section.number("max_row_bytes", &mut options.max_row_bytes, 64..=1 << 28)?;
+    section.number("max_reads", &mut options.max_reads, 1..=256)?;
+    Ok((options, query.location))
+}
+
+fn read_simulated(section: &mut Section<'_>) -> Result<SimulatedOptions, ConfigError> {
+    let mut options = SimulatedOptions {
+        description: section.text("description")?.map(|entry| entry.value),
+        ..SimulatedOptions::default()
+    };
+    section.number("latency_ms", &mut options.latency_ms, 0..=86_400_000)?;
+    section.number("interval_ms", &mut options.interval_ms, 0..=86_400_000)?;
+    section.number("rows", &mut options.rows, 0..=1_000_000_000)?;
+    section.number("timeout_ms", &mut options.timeout_ms, 1..=86_400_000)?;
+    options.metadata = section.text("metadata")?.map(|entry| entry.value);
+
+    let value = section.json("value")?;
+    let mut random = false;
+    section.flag("random", &mut random)?;
+    options.value = match value {
+        Some(_) if random => return Err(section.error("random", "cannot be together with `value`: remove one")),
+        Some(value) => SimulatedValue::Fixed(Json::from(value)),
+        None if random => SimulatedValue::Random,
+        None => options.value,
+    };
+
+    let fail = section.text("fail")?;
+    let mut after_rows = u64::MAX;
+    section.number("fail_after", &mut after_rows, 0..=options.rows)?;
+    options.fail = match fail {
+        Some(Entry { value: message, .. }) => {
+            Some(SimulatedFailure { message, after_rows: if after_rows == u64::MAX { 0 } else { after_rows } })
+        }
+        None if after_rows != u64::MAX => {
+            return Err(section.error("fail_after", "needs `fail`, the message it fails with: add it"));
+        }
+        None => None,
+    };
+    Ok(options)
+}
+
+/// The configured sources, checked as far as they can be.
+///
+/// A source whose file is missing or locked is made all the same, with a warning in the log: the file may
+/// come later. A query that does not fit its file is an error.
+pub fn build_sources(config: &Config, clock: &Arc<dyn Clock>, random: &mut StdRng) -> Result<Sources, ConfigError> {
+    let mut sources = Sources::default();
+    for SourceConfig { name, location, options } in &config.sources {
+        match options {
+            SourceOptions::Sql(options) => {
+                let checked = SqlSource::new(name, options.clone(), clock.clone()).and_then(|source| {
+                    match source.check() {
+                        Err(error) if error.code == ErrorCode::InvalidInput => return Err(error),
+                        Err(error) => tracing::warn!("{error}; reads of it fail until then"),
+                        Ok(()) => {}
+                    }
+                    Ok(source)
+                });
+                let at_fault = |error: crate::source::SourceError| {
+                    ConfigError::at(location.clone(), format!("sources.{name}.query"), error.message)
+                };
+                sources.insert(checked.map_err(at_fault)?);
+            }
+            SourceOptions::Simulated(options) => {
+                let random = StdRng::from_rng(random);
+                sources.insert(SimulatedSource::new(name, options.clone(), clock.clone(), random));
+            }
+        }
+    }
+    Ok(sources)
+}

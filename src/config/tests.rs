@@ -1,0 +1,155 @@
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt};
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::{
+    clock::{Clock, ManualClock},
+    source::{Args, SourceType, Sources, simulated::SimulatedValue},
+};
+
+fn error(text: &str) -> String {
+    let error = Config::parse("meanwhile.toml", text).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+fn build(config: &Config) -> Result<(Sources, ManualClock), ConfigError> {
+    let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
+    let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+    build_sources(config, &shared, &mut StdRng::seed_from_u64(1)).map(|sources| (sources, clock))
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(Config::parse("m.toml", "").unwrap(), Config::default());
+}
+
+#[test]
+fn every_section_is_read() {
+    let text = r#"
+        [server]
+        listen = "0.0.0.0:9000"
+        graphiql = false
+        [server.websocket]
+        max_operations = 7
+        [store]
+        data = "data"
+        [tasks]
+        concurrency = 3
+        [journal]
+        page_events = 9
+        [sources.one]
+        type = "simulated"
+        value = { status = "success" }
+        latency_ms = 200
+        [sources.items]
+        type = "sql"
+        file = "shop.db"
+        query = "SELECT 1 AS one WHERE :id"
+        timeout_ms = 500
+    "#;
+    let config = Config::parse("/etc/meanwhile/m.toml", text).unwrap();
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:9000");
+    assert!(!config.server.graphiql);
+    assert_eq!(config.server.websocket, WebsocketConfig { max_operations: 7, ..Default::default() });
+    assert_eq!(config.store.data, Path::new("/etc/meanwhile/data"));
+    assert_eq!(config.tasks, TasksConfig { concurrency: 3, ..Default::default() });
+    assert_eq!(config.journal.page_events, 9);
+    let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
+    assert_eq!((one.name.as_str(), one.location.line), ("one", 13));
+    let SourceOptions::Sql(sql) = &items.options else { panic!("{items:?}") };
+    assert_eq!((sql.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
+}
+
+#[test]
+fn mistakes_say_where_they_are_and_what_to_do() {
+    let cases = [
+        ("[sever]", "meanwhile.toml:1:2: `sever`: unknown key; did you mean `server`?"),
+        ("[tasks]\nconcurency = 3", "meanwhile.toml:2:1: `tasks.concurency`: unknown key; did you mean `concurrency`?"),
+        (
+            "[server.websocket]\nmax_operations = 0",
+            "meanwhile.toml:2:18: `server.websocket.max_operations`: must be a whole number from 1 to 100000, not 0",
+        ),
+        (
+            "[server]\nlisten = \"8000\"",
+            "meanwhile.toml:2:10: `server.listen`: must be an address and a port, such as \"127.0.0.1:8000\" or \"0.0.0.0:8000\", not \"8000\"",
+        ),
+        (
+            "[tasks]\nmax_retry_backoff_ms = 10",
+            "meanwhile.toml:2:24: `tasks.max_retry_backoff_ms`: must be at least `retry_backoff_ms`, which is 1000: raise this one or lower that one",
+        ),
+        ("[sources.a]", "meanwhile.toml:1:10: `sources.a.type`: is missing: add it"),
+        ("[sources.a]\ntyp = \"sql\"", "meanwhile.toml:2:1: `sources.a.typ`: unknown key; did you mean `type`?"),
+        (
+            "[sources.a]\ntype = \"csv\"",
+            "meanwhile.toml:2:8: `sources.a.type`: must be \"sql\" or \"simulated\", not \"csv\"",
+        ),
+        (
+            "[sources.a]\ntype = \"sql\"\nfile = \"a.db\"\nsql = \"SELECT 1\"",
+            "meanwhile.toml:1:10: `sources.a.query`: is missing: add it",
+        ),
+        (
+            "[sources.a]\ntype = \"simulated\"\nrandom = true\nvalue = 1",
+            "meanwhile.toml:3:10: `sources.a.random`: cannot be together with `value`: remove one",
+        ),
+        (
+            "[sources.a]\ntype = \"simulated\"\nfail_after = 1",
+            "meanwhile.toml:3:14: `sources.a.fail_after`: needs `fail`, the message it fails with: add it",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error(text), expected);
+    }
+    assert!(error("[sources.\"a b\"]\ntype = \"sql\"").starts_with("meanwhile.toml:1:10: `sources.a b`: a name has"));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let config = Config::parse("m.toml", "[server]\nlisten = \"0.0.0.0:9000\"\n[store]\ndata = \"/d\"").unwrap();
+    let overrides = Overrides { data: Some("/other".into()), ..Default::default() };
+    let config = config.with(overrides);
+    assert_eq!(config.store.data, Path::new("/other"));
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:9000");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Some(Path::new("/nowhere/m.toml"))).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/m.toml") && error.contains("--config"), "{error}");
+}
+
+#[test]
+fn the_builtin_configuration_gives_the_random_numbers_of_the_origin() {
+    let config = Config::builtin().unwrap();
+    let SourceOptions::Simulated(random) = &config.sources[0].options else { panic!("{:?}", config.sources) };
+    assert_eq!((random.rows, random.interval_ms, &random.value), (100, 50, &SimulatedValue::Random));
+
+    let (sources, clock) = build(&config).unwrap();
+    let source = sources.get("random").unwrap();
+    assert_eq!(source.info().source_type, SourceType::Simulated);
+    let mut rows = source.read(Args::none()).unwrap();
+    for id in 0..3 {
+        let row = rows.next().now_or_never().unwrap().unwrap().unwrap();
+        assert_eq!(row.metadata.unwrap().as_str(), format!("\"chunk_{id}\""));
+        clock.advance(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_query_at_fault_is_an_error_and_a_missing_file_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = |query: &str| {
+        let text = format!("[sources.items]\ntype = \"sql\"\nfile = \"shop.db\"\nquery = \"{query}\"");
+        Config::parse(&folder.path().join("m.toml").to_string_lossy(), &text).unwrap()
+    };
+    let (sources, _clock) = build(&source("SELECT * FROM item WHERE id = :id")).unwrap();
+    assert_eq!(sources.get("items").unwrap().info().args, ["id"]);
+    assert!(build(&source("SELECT ?1")).is_err());
+
+    rusqlite::Connection::open(folder.path().join("shop.db")).unwrap().execute_batch("CREATE TABLE item (id)").unwrap();
+    assert!(build(&source("SELECT * FROM item WHERE id = :id")).is_ok());
+    let error = build(&source("DELETE FROM item")).unwrap_err().to_string();
+    assert!(error.contains("m.toml:4:9: `sources.items.query`: source `items` has a statement that writes"), "{error}");
+}

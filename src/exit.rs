@@ -1,0 +1,135 @@
+//! Why the program stopped, and the exit code that says so. The codes are those of sysexits.
+
+use std::{fmt::Write, io, net::SocketAddr};
+
+use crate::{config::ConfigError, store::OpenError};
+
+/// What can go wrong in the program as a whole. The text is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The address cannot be listened on.
+    #[error("{}", listen_message(*.address, .error))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    /// Anything else.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+/// The exit codes, with what they mean to people.
+pub const EXIT_CODES: [(u8, &str); 7] = [
+    (0, "stopped as asked"),
+    (UNEXPECTED, "an unexpected failure"),
+    (2, "wrong usage of the command line"),
+    (DATAERR, "the data folder was written by a newer version"),
+    (UNAVAILABLE, "the address cannot be listened on, such as a port in use"),
+    (CANTCREAT, "the data folder is in use, or cannot be written"),
+    (CONFIG, "the configuration is wrong"),
+];
+
+const UNEXPECTED: u8 = 1;
+const DATAERR: u8 = 65;
+const UNAVAILABLE: u8 = 69;
+const CANTCREAT: u8 = 73;
+const CONFIG: u8 = 78;
+
+impl StartError {
+    /// The exit code that says what went wrong: one of [`EXIT_CODES`].
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => CONFIG,
+            Self::Listen { .. } => UNAVAILABLE,
+            Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
+            Self::Store(OpenError::TooNew(_)) => DATAERR,
+            Self::Unexpected(_) => UNEXPECTED,
+        }
+    }
+}
+
+/// The codes as a part of `--help`.
+pub(crate) fn help() -> String {
+    EXIT_CODES.iter().fold("Exit codes:\n".to_owned(), |mut text, (code, meaning)| {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "  {code:>2}  {meaning}");
+        text
+    })
+}
+
+fn listen_message(address: SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "port {port} is in use on {}: stop what uses it, or choose another with --listen {}:PORT",
+                address.ip(),
+                ip(address)
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("this user may not listen on port {port}: choose one above 1023 with --listen {}:PORT", ip(address))
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "this machine does not have the address {}: choose another with --listen, such as 127.0.0.1:{port}",
+                address.ip()
+            )
+        }
+        _ => format!("cannot listen on {address}: {error}; choose another address with --listen ADDRESS:PORT"),
+    }
+}
+
+/// As it stands before a port.
+fn ip(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_a_documented_code_of_its_own() {
+        let text = || "text".to_owned();
+        let listen =
+            |kind: io::ErrorKind| StartError::Listen { address: "127.0.0.1:80".parse().unwrap(), error: kind.into() };
+        let cases = [
+            (StartError::Config(ConfigError { location: None, key: None, message: text() }), 78),
+            (listen(io::ErrorKind::AddrInUse), 69),
+            (StartError::Store(OpenError::Locked(text())), 73),
+            (StartError::Store(OpenError::Unusable(text())), 73),
+            (StartError::Store(OpenError::TooNew(text())), 65),
+            (StartError::Unexpected(text()), 1),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.exit_code(), code, "{error:?}");
+            assert!(EXIT_CODES.iter().any(|(known, _)| *known == code));
+            assert!(help().contains(&code.to_string()));
+        }
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_used_says_what_to_do() {
+        for kind in [
+            io::ErrorKind::AddrInUse,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::AddrNotAvailable,
+            io::ErrorKind::Other,
+        ] {
+            let error = StartError::Listen { address: "[::1]:80".parse().unwrap(), error: kind.into() }.to_string();
+            assert!(error.contains("--listen") && error.contains("80") && error.lines().count() == 1, "{error}");
+        }
+    }
+}

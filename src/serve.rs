@@ -1,0 +1,107 @@
+//! Puts the server together from its configuration, and runs it.
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use rand::rngs::StdRng;
+use tokio::net::TcpListener;
+
+use crate::{
+    clock::Clock,
+    config::{Config, build_sources},
+    exit::StartError,
+    journal::Journal,
+    shutdown::Shutdown,
+    store::{Store, sqlite::SqliteStore},
+};
+
+/// Runs the server until it is asked to stop and has done so.
+pub async fn serve(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    mut random: StdRng,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    let _sources = build_sources(&config, &clock, &mut random)?;
+    let (listener, address) = bind(config.server.listen).await?;
+    let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock)?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let _journal = Journal::new(store.clone(), config.journal.options());
+    announce(&config, address);
+    shutdown.soft().cancelled().await;
+    drop(listener);
+    store.close().await;
+    Ok(())
+}
+
+/// Listens on the address; says which port it became.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error: io::Error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn announce(config: &Config, address: SocketAddr) {
+    // Nobody has to read it.
+    let _ = io::stdout().lock().write_all(welcome(config, address).as_bytes());
+}
+
+/// What people see when the server has started: where it is, and what to try.
+fn welcome(config: &Config, address: SocketAddr) -> String {
+    let url = format!("http://{}", reachable(address));
+    let mut text = format!(
+        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, WebSocket)\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    if config.server.graphiql {
+        text += &format!("  GraphiQL  {url}/graphiql\n");
+    }
+    text += &format!("  data      {}\n", config.store.data.display());
+    text += &format!(
+        "Try: curl {url}/graphql -H 'content-type: application/json' \
+         -d '{{\"query\":\"mutation {{ startTask(input: {{kind: \\\"simulate\\\"}}) {{ task {{ id status }} }} }}\"}}'\n"
+    );
+    text
+}
+
+/// An address that a client on this machine can use.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let (_listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let error = bind(address).await.unwrap_err();
+        assert_eq!(error.exit_code(), 69);
+        assert!(error.to_string().contains(&format!("port {} is in use", address.port())), "{error}");
+    }
+
+    #[test]
+    fn the_first_words_are_an_address_that_works_from_here() {
+        let text = welcome(&Config::default(), "0.0.0.0:8000".parse().unwrap());
+        assert!(text.contains("http://127.0.0.1:8000/graphql") && text.contains("http://127.0.0.1:8000/graphiql"));
+        let text = welcome(&Config::default(), "[::]:8000".parse().unwrap());
+        assert!(text.contains("http://[::1]:8000/graphql"), "{text}");
+    }
+
+    #[test]
+    fn graphiql_is_not_offered_when_it_is_off() {
+        let mut config = Config::default();
+        config.server.graphiql = false;
+        assert!(!welcome(&config, "127.0.0.1:8000".parse().unwrap()).contains("GraphiQL"));
+    }
+}

@@ -1,0 +1,257 @@
+use std::{future::Future, time::Duration};
+
+use chrono::DateTime;
+use futures::{FutureExt, TryStreamExt};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{clock::ManualClock, model::Json};
+
+/// Counts for ever: a statement that never ends by itself.
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+
+struct Shop {
+    folder: TempDir,
+    clock: ManualClock,
+}
+
+impl Shop {
+    /// A file with 1000 items.
+    fn new() -> Self {
+        let shop = Self { folder: tempfile::tempdir().unwrap(), clock: ManualClock::new(DateTime::UNIX_EPOCH) };
+        let connection = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        let insert = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT);
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000)
+            INSERT INTO item SELECT i, 'item ' || i FROM n;";
+        connection.execute_batch(insert).unwrap();
+        shop
+    }
+
+    fn source(&self, query: &str) -> SqlSource {
+        self.source_with(query, |_| {})
+    }
+
+    fn source_with(&self, query: &str, change: impl FnOnce(&mut SqlOptions)) -> SqlSource {
+        let mut options = SqlOptions::new(self.folder.path().join("shop.db"), query);
+        change(&mut options);
+        SqlSource::new("shop", options, Arc::new(self.clock.clone())).unwrap()
+    }
+}
+
+fn args(json: &str) -> Args {
+    Args::from_json(&Json::parse(json).unwrap()).unwrap()
+}
+
+async fn rows(source: &SqlSource, given: &str) -> Result<Vec<String>, SourceError> {
+    source.read(args(given))?.map_ok(|row| row.value.to_string()).try_collect().await
+}
+
+/// Runs a test that must not hang for ever when a statement is not stopped.
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await }).unwrap();
+}
+
+#[test]
+fn all_rows_come_in_order() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source("SELECT id, name FROM item ORDER BY id");
+        let all = rows(&source, "null").await.unwrap();
+        assert_eq!(all.len(), 1000);
+        assert_eq!(all[0], r#"{"id":1,"name":"item 1"}"#);
+        assert_eq!(all[999], r#"{"id":1000,"name":"item 1000"}"#);
+    });
+}
+
+#[test]
+fn args_are_bound_and_never_spliced() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source("SELECT id FROM item WHERE name = :name OR id = :id");
+        assert_eq!(source.info().args, ["name", "id"]);
+        assert_eq!(rows(&source, r#"{"name":"item 7","id":9}"#).await.unwrap(), [r#"{"id":7}"#, r#"{"id":9}"#]);
+        let spliced = r#"{"name":"' OR 1=1 --","id":null}"#;
+        assert_eq!(rows(&source, spliced).await.unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn args_that_do_not_fit_are_reported_before_anything_runs() {
+    let shop = Shop::new();
+    let source = shop.source("SELECT id FROM item WHERE id = :id");
+    for given in ["{}", r#"{"id":1,"nam":2}"#, r#"{"id":[1]}"#] {
+        let Err(error) = source.read(args(given)) else { panic!("{given} was accepted") };
+        assert_eq!(error.code, ErrorCode::InvalidInput);
+        assert!(error.message.contains("`shop`"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_names_the_source_and_the_file() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source_with("SELECT 1 AS one", |options| options.file.set_file_name("other.db"));
+        let error = rows(&source, "{}").await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.message.contains("`shop`") && error.message.contains("other.db"), "{error}");
+        assert_eq!(source.check().unwrap_err(), error);
+    });
+}
+
+#[test]
+fn a_query_at_fault_is_told_apart_from_a_file_at_fault() {
+    let shop = Shop::new();
+    assert_eq!(shop.source("SELECT id FROM item").check(), Ok(()));
+    let error = shop.source("DELETE FROM item").check().unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidInput);
+    assert!(error.message.contains("`shop`"), "{error}");
+}
+
+#[test]
+fn the_first_row_of_a_slow_statement_shows_at_once() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source(&format!("SELECT 0 AS i UNION ALL SELECT * FROM ({ENDLESS}) WHERE i < 0"));
+        let mut rows = source.read(Args::none()).unwrap();
+        assert_eq!(rows.next().await.unwrap().unwrap().value.as_str(), r#"{"i":0}"#);
+    });
+}
+
+#[test]
+fn dropping_the_stream_stops_a_statement_in_its_middle() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source_with(&format!("{ENDLESS} WHERE i < 0"), |options| options.max_reads = 1);
+        let mut rows = source.read(Args::none()).unwrap();
+        assert!(rows.next().now_or_never().is_none());
+        assert_eq!(source.reads.available_permits(), 0);
+        drop(rows);
+        // Comes back when the thread is done.
+        drop(source.reads.acquire().await.unwrap());
+    });
+}
+
+#[test]
+fn a_reader_that_leaves_stops_a_statement_that_gives_rows() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source_with(ENDLESS, |options| options.max_reads = 1);
+        for _ in 0..3 {
+            let first: Vec<Row> = source.read(Args::none()).unwrap().take(100).try_collect().await.unwrap();
+            assert_eq!(first[99].value.as_str(), r#"{"i":100}"#);
+        }
+    });
+}
+
+#[test]
+fn a_row_that_does_not_come_is_a_timeout_and_stops_the_statement() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source_with(&format!("{ENDLESS} WHERE i < 0"), |options| options.max_reads = 1);
+        let mut rows = source.read(Args::none()).unwrap();
+        assert!(rows.next().now_or_never().is_none());
+        shop.clock.advance(Duration::from_secs(10));
+        let error = rows.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code, ErrorCode::Timeout);
+        drop(source.reads.acquire().await.unwrap());
+    });
+}
+
+#[test]
+fn reads_over_the_limit_wait_for_their_turn() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source_with(ENDLESS, |options| options.max_reads = 1);
+        let mut first = source.read(Args::none()).unwrap();
+        first.next().await.unwrap().unwrap();
+        let mut second = source.read(Args::none()).unwrap();
+        assert!(second.next().now_or_never().is_none());
+        drop(first);
+        assert_eq!(second.next().await.unwrap().unwrap().value.as_str(), r#"{"i":1}"#);
+    });
+}
+
+#[test]
+fn nothing_is_opened_before_the_first_row_is_asked_for() {
+    let shop = Shop::new();
+    let source = shop.source("SELECT id FROM item");
+    let rows = source.read(Args::none()).unwrap();
+    assert_eq!(source.reads.available_permits(), SqlOptions::new("", "").max_reads);
+    drop(rows);
+}
+
+#[test]
+fn a_row_over_the_limit_ends_the_stream_with_the_limits_name() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source_with("SELECT 'a' AS a UNION ALL SELECT printf('%.*c', 200, 'b')", |options| {
+            options.max_row_bytes = 100;
+        });
+        let mut rows = source.read(Args::none()).unwrap();
+        rows.next().await.unwrap().unwrap();
+        let error = rows.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code, ErrorCode::LimitExceeded);
+        assert!(error.message.contains("`max_row_bytes`") && error.message.contains("100 bytes"), "{error}");
+        assert!(rows.next().await.is_none());
+
+        let huge = shop.source("SELECT zeroblob(100000000) AS a");
+        let mut rows = huge.read(Args::none()).unwrap();
+        assert_eq!(rows.next().await.unwrap().unwrap_err().code, ErrorCode::LimitExceeded);
+    });
+}
+
+#[test]
+fn a_fault_in_the_middle_comes_after_the_rows_before_it() {
+    run(async {
+        let shop = Shop::new();
+        let source =
+            shop.source("SELECT json_extract(j, '$.a') AS a FROM (SELECT '{\"a\":1}' AS j UNION ALL SELECT '{')");
+        let mut rows = source.read(Args::none()).unwrap();
+        assert_eq!(rows.next().await.unwrap().unwrap().value.as_str(), r#"{"a":1}"#);
+        let error = rows.next().await.unwrap().unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.message.contains("malformed JSON"), "{error}");
+    });
+}
+
+#[test]
+fn a_file_that_was_replaced_is_noticed() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source("SELECT count(*) AS n FROM item");
+        assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":1000}"#]);
+        let new = shop.folder.path().join("new.db");
+        Connection::open(&new).unwrap().execute_batch("CREATE TABLE item (id)").unwrap();
+        std::fs::rename(new, shop.folder.path().join("shop.db")).unwrap();
+        assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":0}"#]);
+    });
+}
+
+#[test]
+fn a_file_that_is_being_written_to_can_be_read() {
+    run(async {
+        let shop = Shop::new();
+        let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        writer.pragma_update(None, "journal_mode", "WAL").unwrap();
+        writer.execute_batch("BEGIN; DELETE FROM item WHERE id > 1").unwrap();
+        let source = shop.source("SELECT count(*) AS n FROM item");
+        assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":1000}"#]);
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(rows(&source, "{}").await.unwrap(), [r#"{"n":1}"#]);
+    });
+}
+
+#[test]
+fn a_file_that_stays_locked_is_unavailable() {
+    run(async {
+        let shop = Shop::new();
+        let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let source = shop.source_with("SELECT count(*) AS n FROM item", |options| options.timeout_ms = 1);
+        let error = rows(&source, "{}").await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.message.contains("locked"), "{error}");
+    });
+}

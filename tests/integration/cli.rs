@@ -1,0 +1,89 @@
+//! The program itself: what it prints and its exit code, without a server that stays.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+    for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "LOG"] {
+        command.env_remove(format!("MEANWHILE_{variable}"));
+    }
+    command.current_dir(folder).args(args).envs(variables.iter().copied()).output().unwrap()
+}
+
+/// The exit code, and what was printed to stderr.
+fn failure(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+}
+
+#[test]
+fn a_wrong_configuration_is_one_line_that_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("m.toml"), "[server]\nlisten = \"127.0.0.1:0\"\ngraphicl = true\n").unwrap();
+    let expected = "meanwhile: m.toml:3:1: `server.graphicl`: unknown key; did you mean `graphiql`?\n";
+    for args in [&["--config", "m.toml"][..], &["serve", "--config", "m.toml"]] {
+        assert_eq!(failure(&meanwhile(folder.path(), args, &[])), (78, expected.to_owned()));
+    }
+    for args in [&[][..], &["serve"]] {
+        let output = meanwhile(folder.path(), args, &[("MEANWHILE_CONFIG", "m.toml")]);
+        assert_eq!(failure(&output), (78, expected.to_owned()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_missing_configuration_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, message) = failure(&meanwhile(folder.path(), &["--config", "no.toml"], &[]));
+    assert_eq!(code, 78);
+    assert!(message.contains("no.toml") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (args, variables) in [
+        (&["--listen", &address][..], &[][..]),
+        (&["serve", "--listen", &address], &[]),
+        (&[], &[("MEANWHILE_LISTEN", address.as_str())]),
+        (&["serve"], &[("MEANWHILE_LISTEN", address.as_str())]),
+        // A flag wins over the variable.
+        (&["--listen", &address], &[("MEANWHILE_LISTEN", "127.0.0.1:0")]),
+    ] {
+        let (code, message) = failure(&meanwhile(folder.path(), args, variables));
+        assert_eq!(code, 69, "{args:?} {variables:?}: {message}");
+        assert!(message.starts_with("meanwhile: port ") && message.lines().count() == 1, "{message}");
+    }
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (code, message) = failure(&meanwhile(folder.path(), &["--listen", "localhost:0", "--data", "file"], &[]));
+    assert_eq!(code, 73, "{message}");
+    assert!(message.starts_with("meanwhile: ") && message.contains("--data"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["--prot", "1"][..], &["--listen", "8000"]] {
+        assert_eq!(failure(&meanwhile(folder.path(), args, &[])).0, 2);
+    }
+}
+
+#[test]
+fn help_and_version_succeed() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["--help"][..], &["serve", "--help"], &["--version"]] {
+        let output = meanwhile(folder.path(), args, &[]);
+        assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(), "{args:?}");
+    }
+}
