@@ -7,6 +7,8 @@
 //! * [`store`]: where tasks and their events live; SQLite.
 //! * [`journal`]: following them: replay, then live.
 //! * [`source`]: places data comes from.
+//! * [`task`]: starting tasks and running them.
+//! * [`graphql`]: the API's schema.
 //! * [`config`]: file, environment and flags: one validated configuration.
 //! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
 //! * [`error`]: the error codes that clients see.
@@ -17,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod exit;
+pub mod graphql;
 pub mod journal;
 pub mod model;
 pub mod serve;
