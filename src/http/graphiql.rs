@@ -6,6 +6,8 @@
 
 mod files;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::{path::Path, sync::Arc};
 

@@ -12,6 +12,10 @@ after(() => Promise.all([server.stop(), browser.close()]));
 /** Opens a tab of GraphiQL and runs what is in it. */
 async function runTab(page, name) {
   await page.getByRole("tab", { name }).click();
+  // The editor reads its new text a moment later.
+  await page.waitForFunction((name) => {
+    return document.querySelector(".graphiql-query-editor .CodeMirror").CodeMirror.operationName === name;
+  }, name);
   await page.getByRole("button", { name: "Execute query" }).click();
 }
 
@@ -44,7 +48,7 @@ async function explanation(page) {
 }
 
 test("from the CDN: a mutation and a subscription run, and their results are seen", async (t) => {
-  const page = await openPage(browser, fromPackages);
+  const page = await openPage(browser, fromPackages());
   await page.goto(server.page);
   const id = await startAndWatch(page);
   t.diagnostic(await picture(page, "graphiql"));
@@ -56,7 +60,7 @@ test("from the CDN: a mutation and a subscription run, and their results are see
 });
 
 test("every example runs as it stands", async () => {
-  const page = await openPage(browser, fromPackages);
+  const page = await openPage(browser, fromPackages());
   await page.goto(server.page);
   await runTab(page, "Collect");
   await shown(page, /"startTask"/);
@@ -101,7 +105,7 @@ test("without internet the page says what to do", async (t) => {
 });
 
 test("a file that was changed on its way does not run", async () => {
-  const page = await openPage(browser, (route) => fromPackages(route, (content) => `${content}\n;window.changed = 1`));
+  const page = await openPage(browser, fromPackages({ change: (content) => `${content}\n;window.changed = 1` }));
   await page.goto(server.page);
   assert.match(await explanation(page), /is not the file that was expected/);
   assert.equal(await page.evaluate(() => window.changed), undefined);

@@ -2,10 +2,16 @@
 // The operations that a new visitor finds, each in a tab of its own.
 const examples = [
   {
-    query: `# Starts a task and returns at once; the task goes on whatever happens to this page.
-# Run it (Ctrl-Enter), then watch it in the next tab.
+    query: `# Starts a task and returns at once; it goes on
+# whatever happens to this page. Run this (Ctrl-Enter),
+# then watch the task in the next tab.
 mutation StartTask {
-  startTask(input: {kind: "simulate", input: {steps: 10, stepMs: 500}}) {
+  startTask(
+    input: {
+      kind: "simulate"
+      input: {steps: 10, stepMs: 500}
+    }
+  ) {
     task {
       id
       kind
@@ -18,7 +24,8 @@ mutation StartTask {
   },
   {
     query: `# Its progress, live, until it ends.
-# An empty "id" in the variables stands for the task that was started last on this page.
+# An empty "id" in the variables below stands for
+# the task that was started last on this page.
 subscription WatchProgress($id: ID!) {
   taskProgress(id: $id) {
     status
@@ -36,8 +43,9 @@ subscription WatchProgress($id: ID!) {
     variables: '{\n  "id": ""\n}',
   },
   {
-    query: `# Everything that happened to it, from the first event on, numbered without a hole.
-# Interrupted? Give the last cursor as \`after\`, and the next event is exactly the next one.
+    query: `# All that happened to it, from the first event on,
+# numbered without a hole. To go on after an
+# interruption, give the last cursor as "after".
 subscription WatchEvents($id: ID!, $after: String) {
   taskEvents(id: $id, after: $after) {
     __typename
@@ -71,7 +79,8 @@ subscription WatchEvents($id: ID!, $after: String) {
     variables: '{\n  "id": "",\n  "after": null\n}',
   },
   {
-    query: `# Data as it comes from a source; the source stops when nobody listens any more.
+    query: `# Data as it comes from a source, which stops
+# when nobody listens any more.
 subscription Stream {
   dataStream(source: "random", first: 10) {
     id
@@ -83,9 +92,15 @@ subscription Stream {
 `,
   },
   {
-    query: `# The same data, recorded: every row becomes an event of a task, to be read now or later.
+    query: `# The same data, recorded: each row becomes an event
+# of a task, to be watched now or read later.
 mutation Collect {
-  startTask(input: {kind: "collect", input: {source: "random"}}) {
+  startTask(
+    input: {
+      kind: "collect"
+      input: {source: "random"}
+    }
+  ) {
     task {
       id
       status

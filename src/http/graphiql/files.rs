@@ -1,6 +1,7 @@
 //! The files of npm packages that the page is made of.
 
 use std::{
+    collections::BTreeMap,
     fs::File as Opened,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -87,9 +88,8 @@ pub(super) struct Loaded {
 
 /// The command that gets all packages into a folder.
 pub(super) fn install_command(folder: &str) -> String {
-    let mut packages: Vec<String> = FILES.iter().map(|file| format!("{}@{}", file.package, file.version)).collect();
-    packages.sort_unstable();
-    packages.dedup();
+    let packages: BTreeMap<_, _> = FILES.iter().map(|file| (file.package, file.version)).collect();
+    let packages: Vec<_> = packages.iter().map(|(name, version)| format!("{name}@{version}")).collect();
     format!("npm install --prefix {folder} {}", packages.join(" "))
 }
 

@@ -60,9 +60,9 @@ impl IntoResponse for Page {
 
 /// What the page's script has to load, as JSON for it to read.
 fn files(base: &str) -> String {
-    let files = FILES.each_ref().map(
-        |file| json!({ "name": file.name(), "integrity": file.integrity, "script": file.is_script() }),
-    );
+    let files = FILES
+        .each_ref()
+        .map(|file| json!({ "name": file.name(), "integrity": file.integrity, "script": file.is_script() }));
     json!({ "base": base, "local": base == LOCAL, "files": files }).to_string()
 }
 

@@ -54,7 +54,12 @@
   }
 
   function taskFetcher() {
-    const fetcher = GraphiQL.createFetcher({ url: endpoint.href, wsClient: subscriptionClient() });
+    const fetcher = GraphiQL.createFetcher({
+      url: endpoint.href,
+      wsClient: subscriptionClient(),
+      // Queries and mutations have one answer here.
+      enableIncrementalDelivery: false,
+    });
     let lastStarted = "";
     return async (operation, options) => {
       const { variables } = operation;

@@ -25,19 +25,23 @@ export async function openPage(browser, cdn) {
   return page;
 }
 
-/** Answers for the CDN as it would: each file verbatim from the package of exactly that version. */
-export async function fromPackages(route, change = (content) => content) {
-  const url = new URL(route.request().url());
-  const [, name, version, path] = url.pathname.match(/^\/npm\/([^@/]+)@([^/]+)\/(.+)$/) ?? [];
-  if (url.origin !== "https://cdn.jsdelivr.net" || !name) return route.abort();
-  const read = (file) => readFile(`${PACKAGES}/node_modules/${name}/${file}`);
-  if (JSON.parse(await read("package.json")).version !== version) return route.fulfill({ status: 404 });
-  await route.fulfill({
-    body: change(await read(path)),
-    contentType: path.endsWith(".css") ? "text/css" : "text/javascript",
-    headers: { "access-control-allow-origin": "*" },
-  });
-}
+/**
+ * Answers for the CDN as it would: each file verbatim from the package of exactly that version, unless `change` makes
+ * something else of it.
+ */
+export const fromPackages = ({ change = (content) => content } = {}) =>
+  async (route) => {
+    const url = new URL(route.request().url());
+    const [, name, version, path] = url.pathname.match(/^\/npm\/([^@/]+)@([^/]+)\/(.+)$/) ?? [];
+    if (url.origin !== "https://cdn.jsdelivr.net" || !name) return route.abort();
+    const read = (file) => readFile(`${PACKAGES}/node_modules/${name}/${file}`);
+    if (JSON.parse(await read("package.json")).version !== version) return route.fulfill({ status: 404 });
+    return route.fulfill({
+      body: change(await read(path)),
+      contentType: path.endsWith(".css") ? "text/css" : "text/javascript",
+      headers: { "access-control-allow-origin": "*" },
+    });
+  };
 
 /** The CDN as it looks from a machine without internet. */
 export const unreachable = (route) => route.abort("internetdisconnected");
