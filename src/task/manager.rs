@@ -220,6 +220,16 @@ impl TaskManager {
         &self.shared.journal
     }
 
+    /// The clock it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Its limits.
+    pub fn options(&self) -> &TaskOptions {
+        &self.shared.options
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
