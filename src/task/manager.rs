@@ -291,8 +291,8 @@ impl Shared {
     /// Wait before the next attempt after `failures` earlier failures: doubles each time up to the cap; half
     /// of it is left to chance, so that tasks that failed together do not come back together.
     pub(super) fn backoff(&self, failures: u32) -> Duration {
-        let doubled = 2_u64.saturating_pow(failures).saturating_mul(self.options.retry_base_ms);
-        let wait_ms = doubled.min(self.options.retry_cap_ms);
+        let doubled = 2_u64.saturating_pow(failures).saturating_mul(self.options.retry_backoff_ms);
+        let wait_ms = doubled.min(self.options.max_retry_backoff_ms);
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::from_millis(random.random_range(wait_ms / 2..=wait_ms))
     }
