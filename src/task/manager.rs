@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// No more claims, no more starts.
     pub(super) closing: CancellationToken,
+    /// The store does not work any more.
+    pub(super) failed: CancellationToken,
     /// Attempts under way are to stop and be given back.
     pub(super) release: CancellationToken,
     /// Held while claimed attempts are not yet in `running`.
@@ -90,6 +92,7 @@ impl TaskManager {
             registry: Registry::default(),
             wake: Notify::new(),
             closing: CancellationToken::new(),
+            failed: CancellationToken::new(),
             release: CancellationToken::new(),
             claiming: AsyncMutex::new(()),
             attempts: TaskTracker::new(),
@@ -241,6 +244,12 @@ impl TaskManager {
             return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
         }
         Ok(self.shared.store.check().await?)
+    }
+
+    /// Ends when the store has failed (see [`StoreError::Failed`]): nothing can be started or run any more until
+    /// the process is started again. Ends never while the store works.
+    pub async fn failed(&self) {
+        self.shared.failed.cancelled().await;
     }
 
     /// Stops claiming and starting, lets attempts end until `hurry` does, then tells handlers to stop and
