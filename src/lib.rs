@@ -20,6 +20,7 @@ pub mod config;
 pub mod error;
 pub mod exit;
 pub mod graphql;
+pub mod http;
 pub mod journal;
 pub mod model;
 pub mod serve;

@@ -1,0 +1,97 @@
+
+(() => {
+  "use strict";
+
+  const SLOW_MS = 8000;
+
+  const { base, local, files } = JSON.parse(document.getElementById("files").textContent);
+  // The page is at PREFIX/ or PREFIX/graphiql, and the API at PREFIX/graphql, also behind a proxy that adds PREFIX.
+  const prefix = location.pathname.replace(/\/(graphiql\/?)?$/, "");
+  const endpoint = new URL(`${prefix}/graphql`, location.href);
+  const filesUrl = new URL(local ? `${prefix}/${base}` : base, location.href);
+
+  for (const element of document.querySelectorAll(".endpoint")) element.textContent = endpoint.href;
+  document.getElementById("offline").hidden = local;
+  document.getElementById("again").onclick = () => location.reload();
+  document.getElementById("loading").textContent = `Loading GraphiQL from ${filesUrl.host} …`;
+
+  function explain(problem) {
+    document.getElementById("problem").textContent = problem;
+    document.getElementById("loading").hidden = true;
+    document.getElementById("help").hidden = false;
+  }
+
+  function load({ name, integrity, script }) {
+    const url = new URL(name, filesUrl).href;
+    const element = document.createElement(script ? "script" : "link");
+    // Loaded side by side, run in order.
+    Object.assign(element, script ? { src: url, async: false } : { href: url, rel: "stylesheet" });
+    Object.assign(element, { integrity, crossOrigin: "anonymous" });
+    document.head.append(element);
+    return new Promise((resolve, reject) => {
+      element.onload = resolve;
+      element.onerror = () => reject(new Error(`${url} did not arrive, or is not the file that was expected.`));
+    });
+  }
+
+  // When the connection drops, the client subscribes again with the same operation id, and the server goes on
+  // after the cursor that is named for it here. GraphiQL runs one operation at a time, so one is enough.
+  function subscriptionClient() {
+    let cursors = {};
+    const url = new URL(endpoint);
+    url.protocol = url.protocol.replace("http", "ws");
+    return graphqlWs.createClient({
+      url: url.href,
+      connectionParams: () => ({ cursors }),
+      on: {
+        message({ type, id, payload }) {
+          if (type !== "next") return;
+          const cursor = Object.values(payload.data ?? {})[0]?.cursor;
+          cursors = cursor ? { [id]: cursor } : {};
+        },
+      },
+    });
+  }
+
+  function taskFetcher() {
+    const fetcher = GraphiQL.createFetcher({
+      url: endpoint.href,
+      wsClient: subscriptionClient(),
+      // Queries and mutations have one answer here.
+      enableIncrementalDelivery: false,
+    });
+    let lastStarted = "";
+    return async (operation, options) => {
+      const { variables } = operation;
+      const request = variables?.id === "" ? { ...operation, variables: { ...variables, id: lastStarted } } : operation;
+      const result = await fetcher(request, options);
+      lastStarted = result?.data?.startTask?.task?.id ?? lastStarted;
+      return result;
+    };
+  }
+
+  function show() {
+    const root = document.getElementById("graphiql");
+    const page = React.createElement(GraphiQL, {
+      fetcher: taskFetcher(),
+      defaultTabs: examples,
+      defaultEditorToolsVisibility: "variables",
+      // Other GraphiQLs on this host keep their tabs to themselves.
+      storage: GraphiQL.createLocalStorage({ namespace: `meanwhile${prefix}` }),
+    });
+    const notice = document.getElementById("notice");
+    // React takes everything away when rendering fails.
+    addEventListener("error", ({ message }) => {
+      notice.hidden = root.childElementCount > 0;
+      explain(`GraphiQL has failed: ${message}`);
+    });
+    ReactDOM.createRoot(root).render(page);
+    notice.hidden = true;
+  }
+
+  const slow = setTimeout(() => explain(`Its files are slow to come from ${filesUrl.host}.`), SLOW_MS);
+  Promise.all(files.map(load))
+    .then(show)
+    .catch((error) => explain(error.message))
+    .finally(() => clearTimeout(slow));
+})();

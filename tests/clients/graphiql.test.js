@@ -1,0 +1,113 @@
+// GraphiQL in a real browser.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { fromPackages, launch, openPage, PACKAGES, picture, unreachable } from "./support/browser.js";
+import { startServer } from "./support/server.js";
+
+let server, browser;
+before(async () => ([server, browser] = await Promise.all([startServer(), launch()])));
+after(() => Promise.all([server.stop(), browser.close()]));
+
+/** Opens a tab of GraphiQL and runs what is in it. */
+async function runTab(page, name) {
+  await page.getByRole("tab", { name }).click();
+  // The editor reads its new text a moment later.
+  await page.waitForFunction((name) => {
+    return document.querySelector(".graphiql-query-editor .CodeMirror").CodeMirror.operationName === name;
+  }, name);
+  await page.getByRole("button", { name: "Execute query" }).click();
+}
+
+/** The answer that is shown, once there is one that has `wanted` in it. */
+async function shown(page, wanted) {
+  const answer = await page.waitForFunction((wanted) => {
+    const text = document.querySelector(".result-window .CodeMirror")?.CodeMirror.getValue() ?? "";
+    return new RegExp(wanted).test(text) && JSON.parse(text);
+  }, wanted.source);
+  return (await answer.jsonValue()).data;
+}
+
+/** Starts a task and watches it to its end, as a visitor does. */
+async function startAndWatch(page) {
+  await runTab(page, "StartTask");
+  const { task } = (await shown(page, /"startTask"/)).startTask;
+  assert.equal(task.kind, "simulate");
+  await runTab(page, "WatchProgress");
+  const { status, percent } = (await shown(page, /"percent": [1-9]/)).taskProgress;
+  assert.ok(status === "RUNNING" && percent < 100, `${status} ${percent}`);
+  const end = (await shown(page, /"status": "COMPLETED"/)).taskProgress;
+  assert.deepEqual(end.result, { steps: 10 });
+  return task.id;
+}
+
+/** What a visitor reads when GraphiQL is not there. */
+async function explanation(page) {
+  await page.getByRole("alert").waitFor();
+  return page.getByRole("alert").innerText();
+}
+
+test("from the CDN: a mutation and a subscription run, and their results are seen", async (t) => {
+  const page = await openPage(browser, fromPackages());
+  await page.goto(server.page);
+  const id = await startAndWatch(page);
+  t.diagnostic(await picture(page, "graphiql"));
+  await runTab(page, "Tasks");
+  const { tasks } = await shown(page, /"nodes"/);
+  assert.deepEqual(tasks.nodes.map((task) => task.id), [id]);
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+});
+
+test("every example runs as it stands", async () => {
+  const page = await openPage(browser, fromPackages());
+  await page.goto(server.page);
+  await runTab(page, "Collect");
+  await shown(page, /"startTask"/);
+  await runTab(page, "WatchEvents");
+  assert.equal((await shown(page, /TaskChunk/)).taskEvents.value !== undefined, true);
+  await page.getByRole("button", { name: "Stop query" }).click();
+  await runTab(page, "Stream");
+  assert.equal((await shown(page, /"chunk_9"/)).dataStream.id, 9);
+  await runTab(page, "Tasks");
+  const { kinds, sources } = await shown(page, /"nodes"/);
+  assert.ok(kinds.some(({ name }) => name === "collect") && sources.some(({ name }) => name === "random"));
+  // What the schema does not know would be underlined.
+  for (const tab of await page.getByRole("tab").all()) {
+    await tab.click();
+    await page.locator(".graphiql-query-editor .CodeMirror-line").first().waitFor();
+    assert.equal(await page.locator(".CodeMirror-lint-mark-error").count(), 0, await tab.innerText());
+  }
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+});
+
+test("from a local folder: nothing is asked of anybody else", async () => {
+  const local = await startServer("--graphiql-assets", PACKAGES);
+  const asked = [];
+  const page = await openPage(browser, (route) => (asked.push(route.request().url()), route.abort()));
+  await page.goto(new URL("/", local.endpoint).href);
+  await startAndWatch(page);
+  assert.deepEqual([asked, page.complaints], [[], []]);
+  await page.close();
+  await local.stop();
+});
+
+test("without internet the page says what to do", async (t) => {
+  const page = await openPage(browser, unreachable);
+  await page.goto(server.page);
+  const text = await explanation(page);
+  for (const expected of ["npm install --prefix", "graphiql@4.1.2", "meanwhile --graphiql-assets", server.endpoint]) {
+    assert.ok(text.includes(expected), `${expected} is missing in\n${text}`);
+  }
+  t.diagnostic(await picture(page, "graphiql-unreachable"));
+  await page.close();
+});
+
+test("a file that was changed on its way does not run", async () => {
+  const page = await openPage(browser, fromPackages({ change: (content) => `${content}\n;window.changed = 1` }));
+  await page.goto(server.page);
+  assert.match(await explanation(page), /is not the file that was expected/);
+  assert.equal(await page.evaluate(() => window.changed), undefined);
+  await page.close();
+});
