@@ -29,7 +29,7 @@ pub async fn serve(
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock)?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let _journal = Journal::new(store.clone(), config.journal.options());
+    let _journal = Journal::new(store.clone(), config.journal.clone());
     announce(&config, address);
     shutdown.soft().cancelled().await;
     drop(listener);

@@ -2,7 +2,13 @@
 
 mod logging;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use rand::{SeedableRng, rngs::StdRng};
@@ -11,6 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Overrides, parse_listen},
     exit::{self, StartError},
+    graphql,
     serve::serve,
     shutdown::{self, Shutdown},
 };
@@ -72,8 +79,18 @@ impl Cli {
         match self.command {
             None => run_serve(self.serve),
             Some(Command::Serve(args)) => run_serve(args),
-            Some(Command::Schema) => Err(StartError::Unexpected("this build has no schema".to_owned())),
+            Some(Command::Schema) => print(&graphql::sdl()),
         }
+    }
+}
+
+/// To stdout; who stops reading has seen enough.
+fn print(text: &str) -> Result<(), StartError> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(StartError::Unexpected(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -87,7 +104,7 @@ impl ServeArgs {
 fn run_serve(args: ServeArgs) -> Result<(), StartError> {
     logging::start()?;
     let config = args.into_config()?;
-    let unexpected = |error: std::io::Error| StartError::Unexpected(format!("cannot start: {error}"));
+    let unexpected = |error: io::Error| StartError::Unexpected(format!("cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unexpected)?;
     let result = runtime.block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());

@@ -3,6 +3,7 @@
 //! Each section has a struct whose `Default` is the only place its defaults stand in. Every limit's name
 //! carries its unit. Unknown keys are errors, and every error is one line that says where and what to do.
 
+mod api;
 mod error;
 mod journal;
 mod section;
@@ -20,12 +21,11 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
-    journal::JournalConfig,
     server::{ServerConfig, WebsocketConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
-    tasks::TasksConfig,
 };
+use crate::{graphql::ApiOptions, journal::JournalOptions, task::TaskOptions};
 
 /// Used when no file is named.
 const BUILTIN: &str = include_str!("builtin.toml");
@@ -37,12 +37,14 @@ const BUILTIN_NAME: &str = "builtin.toml";
 pub struct Config {
     /// How the server is reached.
     pub server: ServerConfig,
+    /// Limits of the schema. `[api]`.
+    pub api: ApiOptions,
     /// Where tasks and their journal live.
     pub store: StoreConfig,
-    /// How tasks run.
-    pub tasks: TasksConfig,
-    /// How the journal is followed.
-    pub journal: JournalConfig,
+    /// How tasks run, and how large they may be. `[tasks]`.
+    pub tasks: TaskOptions,
+    /// What following the journal may hold in memory. `[journal]`.
+    pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
 }
@@ -82,9 +84,10 @@ impl Config {
         let mut root = Section::parse(&document)?;
         let config = Self {
             server: ServerConfig::read(root.section("server")?)?,
+            api: api::read(root.section("api")?)?,
             store: StoreConfig::read(root.section("store")?)?,
-            tasks: TasksConfig::read(root.section("tasks")?)?,
-            journal: JournalConfig::read(root.section("journal")?)?,
+            tasks: tasks::read(root.section("tasks")?)?,
+            journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
         };
         root.finish()?;

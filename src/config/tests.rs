@@ -55,7 +55,7 @@ fn every_section_is_read() {
     assert!(!config.server.graphiql);
     assert_eq!(config.server.websocket, WebsocketConfig { max_operations: 7, ..Default::default() });
     assert_eq!(config.store.data, Path::new("/etc/meanwhile/data"));
-    assert_eq!(config.tasks, TasksConfig { concurrency: 3, ..Default::default() });
+    assert_eq!(config.tasks, TaskOptions { concurrency: 3, ..Default::default() });
     assert_eq!(config.journal.page_events, 9);
     let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
     assert_eq!((one.name.as_str(), one.location.line), ("one", 13));

@@ -1,5 +1,22 @@
 //! The GraphQL schema, by noun; no rules of its own.
+//!
+//! [`Api`] is the schema with what it needs: transports execute requests on it. Resolvers call the task
+//! manager, the journal and the sources, and return [`crate::error::Error`]; `Api` gives every error its
+//! `extensions.code`.
 
+mod api;
+mod event;
+mod event_connection;
+mod filter;
+mod kind;
+mod mutation;
+mod query;
 mod resume;
+mod scalar;
+mod source;
+mod subscription;
+mod task;
+mod task_connection;
 
+pub use api::{Api, ApiOptions, sdl};
 pub use resume::ResumeCursor;

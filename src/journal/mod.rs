@@ -32,20 +32,26 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalOptions {
     /// Bytes of live events in memory, of all followed tasks together.
-    pub live_bytes: usize,
+    pub live_memory_bytes: usize,
     /// Events in a page read from the store.
     pub page_events: usize,
     /// Bytes of events in a page, about.
     pub page_bytes: usize,
     /// Bytes of pages kept for those who replay the same events.
-    pub cache_bytes: u64,
+    pub page_cache_bytes: u64,
     /// Changes remembered for those who watch lists; who falls further behind must read the list again.
-    pub change_log: usize,
+    pub max_list_changes: usize,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { live_bytes: 64 << 20, page_events: 256, page_bytes: 1 << 20, cache_bytes: 32 << 20, change_log: 8192 }
+        Self {
+            live_memory_bytes: 64 << 20,
+            page_events: 256,
+            page_bytes: 1 << 20,
+            page_cache_bytes: 32 << 20,
+            max_list_changes: 8192,
+        }
     }
 }
 
@@ -74,10 +80,10 @@ impl Journal {
             let bytes: usize = page.events.iter().map(|event| event.weight_bytes()).sum();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        let pages = Cache::builder().max_capacity(options.cache_bytes).weigher(weigh).build();
+        let pages = Cache::builder().max_capacity(options.page_cache_bytes).weigher(weigh).build();
         let live = Live::new();
-        let changes = ChangeLog::new(options.change_log);
-        let budget = options.live_bytes;
+        let changes = ChangeLog::new(options.max_list_changes);
+        let budget = options.live_memory_bytes;
         let shared = Arc::new(Shared { store, options, live, changes, pages });
         let reader = shared.clone();
         tokio::spawn(async move {

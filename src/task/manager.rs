@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// No more claims, no more starts.
     pub(super) closing: CancellationToken,
+    /// The store does not work any more.
+    pub(super) failed: CancellationToken,
     /// Attempts under way are to stop and be given back.
     pub(super) release: CancellationToken,
     /// Held while claimed attempts are not yet in `running`.
@@ -90,6 +92,7 @@ impl TaskManager {
             registry: Registry::default(),
             wake: Notify::new(),
             closing: CancellationToken::new(),
+            failed: CancellationToken::new(),
             release: CancellationToken::new(),
             claiming: AsyncMutex::new(()),
             attempts: TaskTracker::new(),
@@ -220,6 +223,16 @@ impl TaskManager {
         &self.shared.journal
     }
 
+    /// The clock it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Its limits.
+    pub fn options(&self) -> &TaskOptions {
+        &self.shared.options
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
@@ -231,6 +244,12 @@ impl TaskManager {
             return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down"));
         }
         Ok(self.shared.store.check().await?)
+    }
+
+    /// Ends when the store has failed (see [`StoreError::Failed`]): nothing can be started or run any more until
+    /// the process is started again. Ends never while the store works.
+    pub async fn failed(&self) {
+        self.shared.failed.cancelled().await;
     }
 
     /// Stops claiming and starting, lets attempts end until `hurry` does, then tells handlers to stop and
@@ -281,8 +300,8 @@ impl Shared {
     /// Wait before the next attempt after `failures` earlier failures: doubles each time up to the cap; half
     /// of it is left to chance, so that tasks that failed together do not come back together.
     pub(super) fn backoff(&self, failures: u32) -> Duration {
-        let doubled = 2_u64.saturating_pow(failures).saturating_mul(self.options.retry_base_ms);
-        let wait_ms = doubled.min(self.options.retry_cap_ms);
+        let doubled = 2_u64.saturating_pow(failures).saturating_mul(self.options.retry_backoff_ms);
+        let wait_ms = doubled.min(self.options.max_retry_backoff_ms);
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::from_millis(random.random_range(wait_ms / 2..=wait_ms))
     }

@@ -22,9 +22,9 @@ pub struct TaskOptions {
     /// Attempts that may be lost to crashes before the task fails.
     pub max_lost: u32,
     /// Wait before the first automatic retry, in milliseconds; doubles with each failure.
-    pub retry_base_ms: u64,
+    pub retry_backoff_ms: u64,
     /// The longest wait before an automatic retry, in milliseconds.
-    pub retry_cap_ms: u64,
+    pub max_retry_backoff_ms: u64,
     /// Progress reported at shorter intervals is coalesced, in milliseconds.
     pub progress_interval_ms: u64,
     /// Events that an attempt may have waiting to be recorded; then its handler waits.
@@ -48,8 +48,8 @@ impl Default for TaskOptions {
             max_batch_tasks: 1000,
             max_attempts: 1,
             max_lost: 3,
-            retry_base_ms: 1000,
-            retry_cap_ms: 600_000,
+            retry_backoff_ms: 1000,
+            max_retry_backoff_ms: 600_000,
             progress_interval_ms: 20,
             max_waiting_events: 512,
             max_waiting_bytes: 1 << 20,

@@ -87,3 +87,13 @@ fn help_and_version_succeed() {
         assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(), "{args:?}");
     }
 }
+
+#[test]
+fn the_committed_schema_is_the_one_the_program_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = meanwhile(folder.path(), &["schema"], &[]);
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let committed = include_str!("../../schema.graphql");
+    assert!(printed == committed, "schema.graphql is out of date: run `cargo run -- schema > schema.graphql`");
+}

@@ -82,8 +82,13 @@ async fn a_follower_sees_every_event_once_and_ends_with_the_task() {
 #[tokio::test]
 async fn followers_stay_whole_when_memory_is_short_and_the_feed_drops_commits() {
     let store = SqliteOptions { feed_bytes: 2000, ..SqliteOptions::default() };
-    let journal =
-        JournalOptions { live_bytes: 500, page_events: 7, page_bytes: 900, cache_bytes: 10_000, ..Default::default() };
+    let journal = JournalOptions {
+        live_memory_bytes: 500,
+        page_events: 7,
+        page_bytes: 900,
+        page_cache_bytes: 10_000,
+        ..Default::default()
+    };
     let bench = Bench::with(&store, journal);
     let by = bench.running().await;
     let followers: Vec<_> = (0..20).map(|after| tokio::spawn(seqs(bench.journal.follow(by.task, after % 3)))).collect();
@@ -145,7 +150,7 @@ async fn a_watcher_begins_with_the_present_state_and_misses_no_status() {
 
 #[tokio::test]
 async fn changes_of_any_task_reach_those_who_watch_lists_and_a_lag_is_told() {
-    let bench = Bench::with(&SqliteOptions::default(), JournalOptions { change_log: 4, ..Default::default() });
+    let bench = Bench::with(&SqliteOptions::default(), JournalOptions { max_list_changes: 4, ..Default::default() });
     let mut changes = bench.journal.changes();
     let by = bench.running().await;
     let mut seen = Vec::new();

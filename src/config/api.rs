@@ -1,0 +1,18 @@
+//! `[api]`.
+
+use super::{ConfigError, section::Section};
+use crate::graphql::ApiOptions;
+
+/// Limits of the schema: the fields of [`ApiOptions`], by their names.
+pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> {
+    let mut api = ApiOptions::default();
+    section.flag("introspection", &mut api.introspection)?;
+    section.number("max_page_size", &mut api.max_page_size, 1..=100_000)?;
+    api.default_page_size = api.default_page_size.min(api.max_page_size);
+    section.number("default_page_size", &mut api.default_page_size, 1..=api.max_page_size)?;
+    section.number("max_total_count", &mut api.max_total_count, 1..=1_000_000_000)?;
+    section.number("max_filter_values", &mut api.max_filter_values, 1..=10_000)?;
+    section.number("max_page_bytes", &mut api.max_page_bytes, 1024..=1 << 30)?;
+    section.finish()?;
+    Ok(api)
+}

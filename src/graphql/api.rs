@@ -1,0 +1,123 @@
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_graphql::{Context, Data, Executor, Request, Response, SDLExportOptions, Schema};
+use futures::{StreamExt, stream::BoxStream};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::{mutation::Mutation, query::Query, resume::Position, subscription::Subscription};
+use crate::{error::add_codes, source::Sources, task::TaskManager};
+
+/// Limits of the schema. Those of transports and of tasks are theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiOptions {
+    /// Whether clients may ask for the schema.
+    pub introspection: bool,
+    /// Entries in a page of a list, where the client does not say.
+    pub default_page_size: usize,
+    /// The most entries in a page of a list.
+    pub max_page_size: usize,
+    /// Where counting a list stops.
+    pub max_total_count: u64,
+    /// Values in one list of a filter (kinds, tags).
+    pub max_filter_values: usize,
+    /// JSON text in one page of a task's events, in bytes, about; a single larger event is a page of its own.
+    pub max_page_bytes: usize,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self {
+            introspection: true,
+            default_page_size: 50,
+            max_page_size: 1000,
+            max_total_count: 10_000,
+            max_filter_values: 100,
+            max_page_bytes: 4 << 20,
+        }
+    }
+}
+
+/// The GraphQL API of one server: every transport executes its requests here. Cloning is cheap.
+#[derive(Clone)]
+pub struct Api {
+    schema: Schema<Query, Mutation, Subscription>,
+}
+
+/// What resolvers need.
+pub(super) struct Shared {
+    pub(super) manager: TaskManager,
+    pub(super) sources: Sources,
+    pub(super) options: ApiOptions,
+    random: Mutex<StdRng>,
+    streams: AtomicU64,
+}
+
+impl Api {
+    /// The API to these tasks and sources. `seed` is for what is drawn at random (the ids of data streams).
+    pub fn new(manager: TaskManager, sources: Sources, options: ApiOptions, seed: u64) -> Self {
+        let introspection = options.introspection;
+        let random = Mutex::new(StdRng::seed_from_u64(seed));
+        let shared = Shared { manager, sources, options, random, streams: AtomicU64::new(0) };
+        let mut schema = Schema::build(Query, Mutation, Subscription).data(Arc::new(shared));
+        if !introspection {
+            schema = schema.disable_introspection();
+        }
+        Self { schema: schema.finish() }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+impl Executor for Api {
+    async fn execute(&self, request: Request) -> Response {
+        let mut response = self.schema.execute(request).await;
+        add_codes(&mut response);
+        response
+    }
+
+    fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
+        let position = Position::default();
+        let request = request.data(position.clone());
+        let responses = Executor::execute_stream(&self.schema, request, session_data);
+        let finish = move |mut response: Response| {
+            add_codes(&mut response);
+            position.tell(&mut response);
+            response
+        };
+        responses.map(finish).boxed()
+    }
+}
+
+impl Shared {
+    /// What [`Api::new`] put there.
+    pub(super) fn of<'a>(ctx: &Context<'a>) -> &'a Arc<Self> {
+        ctx.data_unchecked()
+    }
+
+    /// A name for a data stream that no other one has, in this process or another.
+    pub(super) fn stream_id(&self) -> String {
+        let number = self.streams.fetch_add(1, Ordering::Relaxed);
+        let drawn = self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64();
+        format!("stream_{drawn:016x}{number:x}")
+    }
+}
+
+/// The schema, as a text in the schema definition language.
+pub fn sdl() -> String {
+    let options = SDLExportOptions::new()
+        .include_specified_by()
+        .prefer_single_line_descriptions()
+        .use_space_ident()
+        .indent_width(2);
+    Schema::build(Query, Mutation, Subscription).finish().sdl_with_options(options)
+}

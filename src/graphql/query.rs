@@ -1,0 +1,72 @@
+//! What can be asked.
+
+use async_graphql::{Context, ID, Object};
+
+use super::{
+    api::Shared,
+    filter::TaskFilter,
+    kind::TaskKind,
+    source::Source,
+    task::{Node, TaskObject},
+    task_connection::{PageArguments, TaskConnection},
+};
+use crate::{error::Error, model::TaskId};
+
+/// What can be asked.
+#[derive(Debug)]
+pub(super) struct Query;
+
+/// What can be asked.
+#[Object]
+impl Query {
+    /// The task of this id; null when there is none.
+    async fn task(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The task's id.")] id: ID,
+    ) -> Result<Option<TaskObject>, Error> {
+        find(Shared::of(ctx), &id).await
+    }
+
+    /// Tasks, newest first, a page at a time: `first` and `after` to go on to older ones, `last` and `before` to go
+    /// back to newer ones.
+    #[allow(clippy::too_many_arguments, reason = "the arguments of the Relay specification")]
+    async fn tasks(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that fit.")] filter: Option<TaskFilter>,
+        #[graphql(desc = "At most so many, from the newest on; nothing said: 50.")] first: Option<i32>,
+        #[graphql(desc = "A page cursor: only tasks older than that one.")] after: Option<String>,
+        #[graphql(desc = "At most so many, from the oldest on, shown newest first.")] last: Option<i32>,
+        #[graphql(desc = "A page cursor: only tasks newer than that one.")] before: Option<String>,
+    ) -> Result<TaskConnection, Error> {
+        let shared = Shared::of(ctx);
+        let filter = filter.map(|filter| filter.into_store(&shared.options)).transpose()?.unwrap_or_default();
+        TaskConnection::read(shared, filter, PageArguments { first, after, last, before }).await
+    }
+
+    /// The kinds of tasks that can be started here, by name.
+    async fn kinds(&self, ctx: &Context<'_>) -> Vec<TaskKind> {
+        Shared::of(ctx).manager.kinds().into_iter().map(TaskKind).collect()
+    }
+
+    /// The sources there are, by name.
+    async fn sources(&self, ctx: &Context<'_>) -> Vec<Source> {
+        Shared::of(ctx).sources.iter().cloned().map(Source).collect()
+    }
+
+    /// Whatever has this id; null when nothing has.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The id of a task.")] id: ID,
+    ) -> Result<Option<Node>, Error> {
+        Ok(find(Shared::of(ctx), &id).await?.map(Node::Task))
+    }
+}
+
+/// A text that cannot be an id names nothing.
+async fn find(shared: &Shared, id: &ID) -> Result<Option<TaskObject>, Error> {
+    let Ok(id) = id.parse::<TaskId>() else { return Ok(None) };
+    Ok(shared.manager.get(id).await?.map(TaskObject))
+}

@@ -1,0 +1,148 @@
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use async_graphql::{Enum, ID, SimpleObject};
+use futures::{Stream, stream};
+
+use crate::{
+    error::{Error, ErrorCode},
+    graphql::{
+        filter::{Move, seen_through},
+        task::TaskObject,
+    },
+    journal::{Changed, Changes},
+    model::TaskId,
+    store::TaskFilter,
+    task::TaskManager,
+};
+
+/// How a task moved, as the watcher's filter sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(super) enum TaskChangeKind {
+    /// Live from here on: read the list now. Comes first, and again when changes had to be skipped.
+    Sync,
+    /// The task fits the filter, and did not before.
+    Entered,
+    /// The task changed, and fits the filter as before.
+    Updated,
+    /// The task does not fit the filter any more.
+    Left,
+    /// The task was deleted.
+    Deleted,
+}
+
+/// A task moved.
+#[derive(Debug, SimpleObject)]
+pub(super) struct TaskChange {
+    /// How.
+    change: TaskChangeKind,
+    /// Which task; null with `SYNC`.
+    id: Option<ID>,
+    /// The task as it stands now, which may be further than this change; null with `SYNC` and `DELETED`.
+    task: Option<TaskObject>,
+}
+
+impl TaskChange {
+    const SYNC: Self = Self { change: TaskChangeKind::Sync, id: None, task: None };
+}
+
+impl From<Move> for TaskChangeKind {
+    fn from(seen: Move) -> Self {
+        match seen {
+            Move::Entered => Self::Entered,
+            Move::Updated => Self::Updated,
+            Move::Left => Self::Left,
+            Move::Deleted => Self::Deleted,
+        }
+    }
+}
+
+struct Watcher {
+    manager: TaskManager,
+    changes: Changes,
+    filter: TaskFilter,
+    wants_tasks: bool,
+    ready: VecDeque<TaskChange>,
+}
+
+/// The changes of tasks that fit the filter. Without `wants_tasks` no task is read.
+pub(super) fn watch_changes(
+    manager: TaskManager,
+    filter: TaskFilter,
+    wants_tasks: bool,
+) -> impl Stream<Item = Result<TaskChange, Error>> + use<> {
+    // From before the first `SYNC` is sent: what happens while the client reads the list is told.
+    let changes = manager.journal().changes();
+    let watcher = Watcher { manager, changes, filter, wants_tasks, ready: VecDeque::from([TaskChange::SYNC]) };
+    stream::try_unfold(watcher, |mut watcher| async move { Ok(Some((watcher.next().await?, watcher))) })
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Result<TaskChange, Error> {
+        loop {
+            if let Some(change) = self.ready.pop_front() {
+                return Ok(change);
+            }
+            match self.changes.next().await {
+                None => return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down: come back soon")),
+                Some(Changed::Missed) => return Ok(TaskChange::SYNC),
+                Some(Changed::Tasks(changes)) => {
+                    let seen = changes
+                        .iter()
+                        .filter_map(|change| {
+                            Some((change.task, seen_through(&self.filter, change.task, &change.change)?))
+                        })
+                        .collect();
+                    self.prepare(newest(seen)).await?;
+                }
+            }
+        }
+    }
+
+    async fn prepare(&mut self, seen: Vec<(TaskId, Move)>) -> Result<(), Error> {
+        let mut tasks = HashMap::new();
+        if self.wants_tasks {
+            let ids: HashSet<TaskId> = seen.iter().map(|(id, _)| *id).collect();
+            let found = self.manager.get_all(ids.into_iter().collect()).await?;
+            tasks.extend(found.into_iter().flatten().map(|task| (task.id, task)));
+        }
+        self.ready.extend(seen.into_iter().map(|(id, seen)| TaskChange {
+            change: seen.into(),
+            id: Some(ID(id.to_string())),
+            task: tasks.get(&id).filter(|_| seen != Move::Deleted).cloned().map(TaskObject),
+        }));
+        Ok(())
+    }
+}
+
+/// Leaves out updates that a later update of the same task repeats.
+fn newest(seen: Vec<(TaskId, Move)>) -> Vec<(TaskId, Move)> {
+    let mut later: HashMap<TaskId, Move> = HashMap::new();
+    let mut kept: Vec<_> = seen
+        .into_iter()
+        .rev()
+        .filter(|(id, seen)| later.insert(*id, *seen) != Some(Move::Updated) || *seen != Move::Updated)
+        .collect();
+    kept.reverse();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_updates_in_a_row_the_last_is_told() {
+        let (a, b) = (TaskId::from_i64(1), TaskId::from_i64(2));
+        let seen = vec![
+            (a, Move::Entered),
+            (a, Move::Updated),
+            (b, Move::Updated),
+            (a, Move::Updated),
+            (a, Move::Left),
+            (a, Move::Entered),
+        ];
+        let expected =
+            vec![(a, Move::Entered), (b, Move::Updated), (a, Move::Updated), (a, Move::Left), (a, Move::Entered)];
+        assert_eq!(newest(seen), expected);
+    }
+}
