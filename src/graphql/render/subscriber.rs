@@ -18,6 +18,7 @@ use crate::{
     journal::{EventCursor, FollowError, Followed},
 };
 
+#[allow(clippy::result_large_err, reason = "not an error: it goes on to the engine")]
 /// The responses to a subscription whose rendering is shared; the request itself when it is not such a one.
 pub(in crate::graphql) fn subscribe<E: Executor>(
     schema: &E,
