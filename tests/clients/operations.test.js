@@ -38,13 +38,13 @@ for (const [name, ask] of Object.entries(transports)) {
   test(`${name}: many tasks start together or not at all`, async () => {
     const start = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: {tasks: $tasks}) { tasks { id } } }";
     const input = { steps: 1, stepMs: 0 };
-    const three = await ask(start, { tasks: Array(3).fill({ kind: "simulate", input, tags: [`${name} all`] }) });
+    const three = await ask(start, { tasks: Array(3).fill({ kind: "simulate", input, tags: [`${name}-all`] }) });
     assert.equal(new Set(three.data.startTasks.tasks.map((task) => task.id)).size, 3);
-    const tags = [`${name} none`];
+    const tags = [`${name}-none`];
     const none = await ask(start, { tasks: [{ kind: "simulate", input, tags }, { kind: "nothing", tags }] });
     assert.deepEqual(codes(none.errors), ["UNKNOWN_KIND"]);
     const count = "query($tags: [String!]) { tasks(filter: {tags: $tags}) { totalCount } }";
-    assert.equal((await ask(count, { tags: [`${name} all`] })).data.tasks.totalCount, 3);
+    assert.equal((await ask(count, { tags: [`${name}-all`] })).data.tasks.totalCount, 3);
     assert.equal((await ask(count, { tags })).data.tasks.totalCount, 0);
   });
 
