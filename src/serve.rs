@@ -6,16 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use rand::rngs::StdRng;
+use axum::Router;
+use rand::{Rng, rngs::StdRng};
 use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
     config::{Config, build_sources},
     exit::StartError,
-    journal::Journal,
+    graphql::Api,
+    http::{self, graphiql, graphiql::GraphiqlAssets},
     shutdown::Shutdown,
     store::{Store, sqlite::SqliteStore},
+    task::{TaskManager, jobs},
 };
 
 /// Runs the server until it is asked to stop and has done so.
@@ -25,16 +28,58 @@ pub async fn serve(
     mut random: StdRng,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let _sources = build_sources(&config, &clock, &mut random)?;
+    let sources = build_sources(&config, &clock, &mut random)?;
     let (listener, address) = bind(config.server.listen).await?;
-    let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock)?;
+    let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let _journal = Journal::new(store.clone(), config.journal.clone());
+    let unexpected = |error: &dyn std::fmt::Display| StartError::Unexpected(format!("cannot start: {error}"));
+    let manager =
+        TaskManager::open(store, clock.clone(), config.tasks.clone(), config.journal.clone(), random.next_u64())
+            .await
+            .map_err(|error| unexpected(&error))?;
+    jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
+    let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
+    let app = app(&config, api)?;
     announce(&config, address);
-    shutdown.soft().cancelled().await;
-    drop(listener);
-    store.close().await;
-    Ok(())
+
+    let stop_accepting = shutdown.soft().clone().cancelled_owned();
+    let server = axum::serve(listener, app).with_graceful_shutdown(stop_accepting);
+    let server = async {
+        tokio::select! {
+            result = server => result,
+            // A request that does not end is not waited for.
+            () = shutdown.hard().cancelled() => Ok(()),
+        }
+    };
+    let close = async {
+        shutdown.soft().cancelled().await;
+        manager.close(shutdown.hard().cancelled()).await;
+    };
+    let failed = async {
+        tokio::select! {
+            // Whoever watches over this process starts it again.
+            () = manager.failed() => {
+                shutdown.hurry();
+                Err(StartError::Unexpected("the store has failed: see the log; start the server again".to_owned()))
+            }
+            () = shutdown.soft().cancelled() => Ok(()),
+        }
+    };
+    let (served, (), failed) = tokio::join!(server, close, failed);
+    failed?;
+    served.map_err(|error| StartError::Unexpected(format!("the server has failed: {error}")))
+}
+
+fn app(config: &Config, api: Api) -> Result<Router, StartError> {
+    let mut app = http::routes(api);
+    if config.server.graphiql {
+        let assets = match &config.server.graphiql_assets {
+            None => GraphiqlAssets::Cdn,
+            Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Unexpected)?,
+        };
+        app = app.merge(graphiql::routes(assets));
+    }
+    Ok(app)
 }
 
 /// Listens on the address; says which port it became.

@@ -10,7 +10,14 @@ use async_graphql::{Context, Data, Executor, Request, Response, SDLExportOptions
 use futures::{StreamExt, stream::BoxStream};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{mutation::Mutation, query::Query, resume::Position, subscription::Subscription};
+use super::{
+    mutation::Mutation,
+    payload::Payload,
+    query::Query,
+    render::{self, Renderers},
+    resume::Position,
+    subscription::Subscription,
+};
 use crate::{error::add_codes, source::Sources, task::TaskManager};
 
 /// Limits of the schema. Those of transports and of tasks are theirs.
@@ -28,6 +35,8 @@ pub struct ApiOptions {
     pub max_filter_values: usize,
     /// JSON text in one page of a task's events, in bytes, about; a single larger event is a page of its own.
     pub max_page_bytes: usize,
+    /// Responses kept for subscribers of the same operation, of all operations together, in bytes.
+    pub render_cache_bytes: usize,
 }
 
 impl Default for ApiOptions {
@@ -39,6 +48,7 @@ impl Default for ApiOptions {
             max_total_count: 10_000,
             max_filter_values: 100,
             max_page_bytes: 4 << 20,
+            render_cache_bytes: 16 << 20,
         }
     }
 }
@@ -47,6 +57,8 @@ impl Default for ApiOptions {
 #[derive(Clone)]
 pub struct Api {
     schema: Schema<Query, Mutation, Subscription>,
+    shared: Arc<Shared>,
+    renderers: Arc<Renderers>,
 }
 
 /// What resolvers need.
@@ -63,12 +75,22 @@ impl Api {
     pub fn new(manager: TaskManager, sources: Sources, options: ApiOptions, seed: u64) -> Self {
         let introspection = options.introspection;
         let random = Mutex::new(StdRng::seed_from_u64(seed));
-        let shared = Shared { manager, sources, options, random, streams: AtomicU64::new(0) };
-        let mut schema = Schema::build(Query, Mutation, Subscription).data(Arc::new(shared));
+        let renderers = Arc::new(Renderers::new(options.render_cache_bytes));
+        let shared = Arc::new(Shared { manager, sources, options, random, streams: AtomicU64::new(0) });
+        let mut schema = Schema::build(Query, Mutation, Subscription).data(shared.clone());
         if !introspection {
             schema = schema.disable_introspection();
         }
-        Self { schema: schema.finish() }
+        Self { schema: schema.finish(), shared, renderers }
+    }
+
+    /// The responses to any operation, ready to be sent. Those to subscriptions to tasks are rendered once for all
+    /// subscribers of the same operation.
+    pub fn subscribe(&self, request: Request) -> BoxStream<'static, Payload> {
+        match render::subscribe(&self.schema, &self.shared, &self.renderers, request) {
+            Ok(payloads) => payloads,
+            Err(request) => self.execute_stream(request, None).map(|response| Payload::new(response, None)).boxed(),
+        }
     }
 }
 

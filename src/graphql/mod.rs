@@ -10,7 +10,9 @@ mod event_connection;
 mod filter;
 mod kind;
 mod mutation;
+mod payload;
 mod query;
+mod render;
 mod resume;
 mod scalar;
 mod source;
@@ -19,4 +21,5 @@ mod task;
 mod task_connection;
 
 pub use api::{Api, ApiOptions, sdl};
+pub use payload::Payload;
 pub use resume::ResumeCursor;

@@ -20,13 +20,12 @@ pub struct ResumeCursor(pub String);
 
 /// The event that a stream goes on after: the transport's cursor, or the `after` argument.
 pub(super) fn resume_after(
-    ctx: &Context<'_>,
+    brought: Option<&ResumeCursor>,
     after: Option<&str>,
     generation: u64,
     task: TaskId,
 ) -> Result<Option<Seq>, Error> {
-    let brought = ctx.data_opt::<ResumeCursor>().map(|cursor| cursor.0.as_str());
-    let Some(cursor) = brought.or(after) else { return Ok(None) };
+    let Some(cursor) = brought.map(|cursor| cursor.0.as_str()).or(after) else { return Ok(None) };
     cursor.parse::<EventCursor>()?.seq_in(generation, task).map(Some)
 }
 

@@ -4,17 +4,16 @@ mod changes;
 mod progress;
 
 use async_graphql::{Context, ID, Subscription};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
 
-use self::{
-    changes::{TaskChange, watch_changes},
-    progress::TaskProgress,
-};
+use self::changes::{TaskChange, watch_changes};
+pub(super) use self::progress::TaskProgress;
 use super::{
     api::Shared,
     event::{TaskEvent, TaskEventType},
     filter::TaskFilter,
     mutation::parse_id,
+    render::{Feed, Item, Wanted},
     resume::{Position, resume_after},
     scalar::{DateTime, JsonScalar},
     source::DataChunk,
@@ -41,19 +40,25 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "The task's id.")] id: ID,
         #[graphql(desc = "An event cursor: what was seen up to that event is not repeated.")] after: Option<String>,
-    ) -> Result<impl Stream<Item = Result<TaskProgress, Error>> + use<>, Error> {
+    ) -> Result<BoxStream<'static, Result<TaskProgress, Error>>, Error> {
         let journal = Shared::of(ctx).manager.journal();
         let task = parse_id(&id)?;
+        if let Some(feed) = Feed::of(ctx) {
+            let items = feed.take(Wanted::Progress { task });
+            let progress = |item| async { if let Item::Progress(progress) = item { Some(Ok(progress)) } else { None } };
+            return Ok(items.filter_map(progress).boxed());
+        }
         let generation = journal.generation();
-        let after = resume_after(ctx, after.as_deref(), generation, task)?;
+        let after = resume_after(ctx.data_opt(), after.as_deref(), generation, task)?;
         let position = Position::of(ctx);
         let states =
             journal.watch(task, after).map_ok(|batch| stream::iter(batch).map(Ok::<_, FollowError>)).try_flatten();
-        Ok(states.map(move |watched| {
+        let progress = states.map(move |watched| {
             let watched = watched?;
             position.set(EventCursor { generation, task, seq: watched.seq });
             Ok(TaskProgress { generation, watched })
-        }))
+        });
+        Ok(progress.boxed())
     }
 
     /// Everything that happens to a task, from its first event or after a cursor: each event exactly once and in
@@ -66,12 +71,17 @@ impl Subscription {
         #[graphql(desc = "Only of these types; nothing said: of all. A gap is always told.")] types: Option<
             Vec<TaskEventType>,
         >,
-    ) -> Result<impl Stream<Item = Result<TaskEvent, Error>> + use<>, Error> {
+    ) -> Result<BoxStream<'static, Result<TaskEvent, Error>>, Error> {
         let journal = Shared::of(ctx).manager.journal();
         let task = parse_id(&id)?;
-        let generation = journal.generation();
-        let after = resume_after(ctx, after.as_deref(), generation, task)?.unwrap_or(0);
         let types: Vec<model::EventType> = types.unwrap_or_default().into_iter().map(Into::into).collect();
+        if let Some(feed) = Feed::of(ctx) {
+            let items = feed.take(Wanted::Events { task, types });
+            let event = |item| async { if let Item::Event(event) = item { Some(Ok(event)) } else { None } };
+            return Ok(items.filter_map(event).boxed());
+        }
+        let generation = journal.generation();
+        let after = resume_after(ctx.data_opt(), after.as_deref(), generation, task)?.unwrap_or(0);
         let position = Position::of(ctx);
         let wanted = move |followed: &Followed| match followed {
             Followed::Event(event) => types.is_empty() || types.contains(&event.body.event_type()),
@@ -81,11 +91,12 @@ impl Subscription {
             batch.retain(&wanted);
             stream::iter(batch).map(Ok::<_, FollowError>)
         });
-        Ok(events.try_flatten().map(move |followed| {
+        let events = events.try_flatten().map(move |followed| {
             let event = TaskEvent::from_followed(generation, followed?);
             position.set(event.event_cursor());
             Ok(event)
-        }))
+        });
+        Ok(events.boxed())
     }
 
     /// Which tasks come to fit the filter, change within it, or leave it. Begins with `SYNC`: from there on nothing is

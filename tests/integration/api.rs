@@ -70,7 +70,7 @@ impl Server {
     }
 
     fn subscribe(&self, request: Request) -> impl Stream<Item = Value> + use<> {
-        self.api.execute_stream(request, None).map(|response| serde_json::to_value(response).unwrap())
+        self.api.subscribe(request).map(|payload| serde_json::from_slice(&payload.json).unwrap())
     }
 
     /// Everything that happens to the task until it has ended.
@@ -132,6 +132,52 @@ async fn events_go_on_after_a_cursor_wherever_it_comes_from() {
             let seqs: Vec<&Value> = responses.iter().map(|response| &response["data"]["taskEvents"]["seq"]).collect();
             let expected: Vec<&Value> = all[place + 1..].iter().map(|event| &event["seq"]).collect();
             assert_eq!(seqs, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn subscribers_of_the_same_operation_share_what_they_get() {
+    let server = server().await;
+    let id = server.start(json!({ "kind": "wait" })).await;
+    let document = "subscription($id: ID!, $after: String) { taskEvents(id: $id, after: $after) { seq cursor } }";
+    let first = server.api.subscribe(request(document, json!({ "id": id })));
+    let second = server.api.subscribe(request(document, json!({ "id": id, "after": null })));
+    let third = server.api.subscribe(request(document, json!({ "id": id })));
+    let other = server.api.subscribe(request(&document.replace("seq ", ""), json!({ "id": id })));
+    let (first, second): (Vec<_>, Vec<_>) = tokio::join!(first.take(2).collect(), second.take(2).collect());
+    let (third, other): (Vec<_>, Vec<_>) = tokio::join!(third.take(2).collect(), other.take(2).collect());
+    // The second is another operation until it says where to begin, and shows the same.
+    assert_eq!(first, second);
+    assert_eq!(first, third);
+    assert_ne!(first, other);
+}
+
+#[tokio::test]
+async fn what_is_shared_is_what_the_engine_gives() {
+    let server = server().await;
+    let id = server.start(json!({ "kind": "simulate", "input": {"steps": 5, "stepMs": 1} })).await;
+    let all = server.events(&id).await;
+    for field in ["taskEvents", "taskProgress"] {
+        for after in
+            [Value::Null, all[0]["cursor"].clone(), all.last().unwrap()["cursor"].clone(), json!("bad"), json!(5)]
+        {
+            let document =
+                format!("subscription($id: ID!, $after: String) {{ {field}(id: $id, after: $after) {{ cursor at }} }}");
+            let make = || request(&document, json!({ "id": id, "after": after }));
+            let shared: Vec<Value> = server.subscribe(make()).collect().await;
+            let engine = server.api.execute_stream(make(), None);
+            let engine: Vec<Value> = engine.map(|response| serde_json::to_value(response).unwrap()).collect().await;
+            let without_places = |responses: Vec<Value>| -> Vec<Value> {
+                let mut responses = responses;
+                for response in &mut responses {
+                    if let Some(error) = response.pointer_mut("/errors/0") {
+                        error.as_object_mut().unwrap().remove("locations");
+                    }
+                }
+                responses
+            };
+            assert_eq!(without_places(shared), without_places(engine), "{document} {after}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod api;
 mod cli;
+mod crash;
 mod journal;
 mod sqlite_store;
 mod store_conformance;

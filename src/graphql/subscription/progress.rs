@@ -10,9 +10,9 @@ use crate::{
 
 /// A task's status and progress at one moment.
 #[derive(Debug)]
-pub(super) struct TaskProgress {
-    pub(super) generation: u64,
-    pub(super) watched: Watched,
+pub(in crate::graphql) struct TaskProgress {
+    pub(in crate::graphql) generation: u64,
+    pub(in crate::graphql) watched: Watched,
 }
 
 /// A task's status and progress at one moment.

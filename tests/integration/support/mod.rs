@@ -1,5 +1,7 @@
 //! What the tests share.
 
+pub(crate) mod server;
+
 use meanwhile::{
     model::{Json, NewTask},
     store::{AttemptRef, AttemptWrite, NewEvent},

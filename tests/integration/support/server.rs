@@ -1,0 +1,117 @@
+//! The real program as a child process, and clients of it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+};
+
+use futures::{SinkExt, Stream, StreamExt, stream};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+
+/// A running server; ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    /// Starts the program on any free port, and waits until it says where it listens.
+    pub(crate) fn start(data: &Path, config: Option<&Path>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "LOG"] {
+            command.env_remove(format!("MEANWHILE_{variable}"));
+        }
+        command.env("MEANWHILE_LOG", "error");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stdout(Stdio::piped());
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find_map(|line| line.split_whitespace().find(|word| word.ends_with("/graphql")).map(str::to_owned))
+            .expect("the server says where it listens");
+        // Whatever it prints later is read, so that it never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    /// Where its API is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: it ends without a word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends an operation by POST. The error: the server could not be reached or went away; nobody knows what it did.
+pub(crate) async fn post(url: &str, document: &str, variables: Value) -> Result<Value, reqwest::Error> {
+    let body = json!({ "query": document, "variables": variables });
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    CLIENT.post(url).json(&body).send().await?.json().await
+}
+
+/// Sends an operation that is expected to succeed; its data.
+pub(crate) async fn data(url: &str, document: &str, variables: Value) -> Value {
+    let response = post(url, document, variables).await.unwrap();
+    assert_eq!(response.get("errors"), None, "{document}");
+    response["data"].clone()
+}
+
+/// Subscribes over a WebSocket of its own. Gives each response; an error is the last item, and means that the
+/// connection broke. Ends when the server says that the operation is complete.
+pub(crate) async fn subscribe(
+    url: &str,
+    document: &str,
+    variables: Value,
+) -> Result<impl Stream<Item = Result<Value, tungstenite::Error>> + use<>, tungstenite::Error> {
+    let mut request = url.replacen("http", "ws", 1).into_client_request()?;
+    request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+    let message = |value: Value| Message::text(value.to_string());
+    socket.send(message(json!({ "type": "connection_init" }))).await?;
+    let payload = json!({ "query": document, "variables": variables });
+    socket.send(message(json!({ "type": "subscribe", "id": "1", "payload": payload }))).await?;
+    let next = |socket: Option<_>| async move {
+        let mut socket: tokio_tungstenite::WebSocketStream<_> = socket?;
+        loop {
+            let text = match socket.next().await {
+                None => return Some((Err(tungstenite::Error::ConnectionClosed), None)),
+                Some(Err(error)) => return Some((Err(error), None)),
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Close(_))) => return Some((Err(tungstenite::Error::ConnectionClosed), None)),
+                Some(Ok(_)) => continue,
+            };
+            let mut message: Value = serde_json::from_str(&text).unwrap();
+            match message["type"].as_str().unwrap() {
+                "next" => return Some((Ok(message["payload"].take()), Some(socket))),
+                "complete" => return None,
+                "error" => panic!("refused: {}", message["payload"]),
+                _ => {}
+            }
+        }
+    };
+    Ok(stream::unfold(Some(socket), next).boxed())
+}
