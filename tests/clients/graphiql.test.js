@@ -88,15 +88,15 @@ test("every example runs as it stands", async () => {
   await page.close();
 });
 
-test("from a local folder: nothing is asked of anybody else", async () => {
-  const local = await startServer("--graphiql-assets", PACKAGES);
+test("from a local folder: nothing is asked of anybody else", async (t) => {
+  const local = await startServer({ args: ["--graphiql-assets", PACKAGES] });
+  t.after(() => local.stop());
   const asked = [];
   const page = await openPage(browser, (route) => (asked.push(route.request().url()), route.abort()));
   await page.goto(new URL("/", local.endpoint).href);
   await startAndWatch(page);
   assert.deepEqual([asked, page.complaints], [[], []]);
   await page.close();
-  await local.stop();
 });
 
 test("without internet the page says what to do", async (t) => {

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startServer } from "./support/server.js";
-import { connect, run } from "./support/websocket.js";
+import { connect, resuming, run } from "./support/websocket.js";
 
 const EVENTS = `subscription($id: ID!, $after: String) {
   taskEvents(id: $id, after: $after) {
     __typename seq attempt cursor
-    ... on TaskStatusChanged { status result }
+    ... on TaskStatusChanged { status result error { code } }
     ... on TaskProgressed { percent }
   }
 }`;
@@ -25,11 +25,11 @@ let server;
 before(async () => (server = await startServer()));
 after(() => server?.stop());
 
-/** The record of a task has no gap, no duplicate, and ends well. */
-function assertComplete(events) {
+/** The record of a task has no gap, no duplicate, these statuses, and ends well. */
+function assertComplete(events, statuses = ["PENDING", "RUNNING", "COMPLETED"]) {
   assert.deepEqual(events.map((event) => event.seq), Array.from(events, (_, index) => index + 1));
-  const statuses = events.filter((event) => event.__typename === "TaskStatusChanged");
-  assert.deepEqual(statuses.map((event) => event.status), ["PENDING", "RUNNING", "COMPLETED"]);
+  const changes = events.filter((event) => event.__typename === "TaskStatusChanged");
+  assert.deepEqual(changes.map((event) => event.status), statuses);
   assert.equal(events.at(-1).status, "COMPLETED");
 }
 
@@ -80,26 +80,38 @@ test("after every single event one can leave and come back", async () => {
 
 test("the client's own retry goes on after the cursor in its connection parameters", async () => {
   const id = await server.simulate(TEN_STEPS);
-  const cursors = {};
-  let connections = 0;
-  const client = connect(server, {
-    retryAttempts: 5,
-    retryWait: async () => {},
-    connectionParams: () => ({ cursors }),
-    on: {
-      connected: () => (connections += 1),
-      message({ type, id, payload }) {
-        if (type === "next") cursors[id] = payload.data.taskEvents.cursor;
-      },
-    },
-  });
+  const client = connect(server, { ...resuming(), retryWait: async () => {} });
   const events = [];
   for await (const { data } of client.iterate({ query: EVENTS, variables: { id } })) {
     events.push(data.taskEvents);
     if (data.taskEvents.percent === 30 || data.taskEvents.percent === 70) client.cut();
   }
-  assert.equal(connections, 3);
+  assert.equal(client.connections(), 3);
   assertComplete(events);
+});
+
+test("the client's own retry goes on after a crash of the server, and so does the task", async (t) => {
+  let own = await startServer();
+  t.after(() => own.stop());
+  const address = { websocket: own.websocket };
+  const id = await own.simulate(TEN_STEPS);
+  let restarted;
+  const client = connect(address, { ...resuming(), retryWait: () => restarted });
+  const restart = async () => {
+    await own.crash();
+    own = await startServer({ data: own.data });
+    address.websocket = own.websocket;
+  };
+  const events = [];
+  for await (const { data } of client.iterate({ query: EVENTS, variables: { id } })) {
+    events.push(data.taskEvents);
+    if (data.taskEvents.percent === 50) restarted ??= restart();
+  }
+  assert.equal(client.connections(), 2);
+  assertComplete(events, ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]);
+  const lost = events.find((event) => event.error);
+  assert.deepEqual([lost.status, lost.error.code], ["PENDING", "ATTEMPT_LOST"]);
+  assert.ok(events.every((event) => event.attempt <= 1 === event.seq <= lost.seq), "each attempt's events in one row");
 });
 
 test("a finished task is replayed from its first event, and the stream ends", async () => {

@@ -45,8 +45,7 @@
       connectionParams: () => ({ cursors }),
       on: {
         message({ type, id, payload }) {
-          if (type !== "next") return;
-          const cursor = Object.values(payload.data ?? {})[0]?.cursor;
+          const cursor = type === "next" && payload.extensions?.cursor;
           cursors = cursor ? { [id]: cursor } : {};
         },
       },

@@ -12,9 +12,9 @@ const BINARY = process.env.MEANWHILE_BIN ?? fileURLToPath(new URL("../../../targ
 // Settings of whoever runs the tests are not the tests' settings.
 const ENV = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MEANWHILE_")));
 
-/** Starts the server; it is ready when this resolves. Stop it with `stop()`. */
-export async function startServer(...args) {
-  const data = await mkdtemp(join(tmpdir(), "meanwhile-"));
+/** Starts the server; it is ready when this resolves. Stop it with `stop()`. With `data` it goes on with old tasks. */
+export async function startServer({ args = [], data } = {}) {
+  data ??= await mkdtemp(join(tmpdir(), "meanwhile-"));
   const child = spawn(BINARY, ["--listen", "127.0.0.1:0", "--data", data, ...args], { env: ENV });
   const exited = new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)));
   let stderr = "";
@@ -30,6 +30,7 @@ export async function startServer(...args) {
   });
 
   return {
+    data,
     endpoint,
     page: endpoint.replace(/graphql$/, "graphiql"),
     websocket: endpoint.replace(/^http/, "ws"),
@@ -40,6 +41,12 @@ export async function startServer(...args) {
       const how = await exited;
       await rm(data, { recursive: true, force: true });
       return how;
+    },
+
+    /** Kills the server without warning; its data stays. */
+    async crash() {
+      child.kill("SIGKILL");
+      await exited;
     },
 
     /** One operation over POST: the status, and the JSON of the answer. */

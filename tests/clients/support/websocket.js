@@ -3,17 +3,39 @@
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
-/** A client of `graphql-ws` whose connection can be cut: `cut()` drops it without a goodbye. */
+/** A client of `graphql-ws` that counts its connections; `cut()` drops the present one without a goodbye. */
 export function connect(server, options = {}) {
   let socket;
+  let connections = 0;
   const client = createClient({
-    url: server.websocket,
+    url: () => server.websocket,
     webSocketImpl: WebSocket,
     retryAttempts: 0,
     ...options,
-    on: { ...options.on, opened: (opened) => (socket = opened) },
+    on: {
+      ...options.on,
+      opened(opened) {
+        socket = opened;
+        connections += 1;
+      },
+    },
   });
-  return Object.assign(client, { cut: () => socket.terminate() });
+  return Object.assign(client, { connections: () => connections, cut: () => socket.terminate() });
+}
+
+/** All that the stock client needs to go on by itself after a lost connection, with no gap and no duplicate. */
+export function resuming() {
+  const cursors = {};
+  return {
+    retryAttempts: 5,
+    connectionParams: () => ({ cursors }),
+    on: {
+      message({ type, id, payload }) {
+        if (type === "next" && payload.extensions?.cursor) cursors[id] = payload.extensions.cursor;
+        if (type === "complete" || type === "error") delete cursors[id];
+      },
+    },
+  };
 }
 
 /** What one operation says until it ends: the `data` of each answer, and all errors. */
