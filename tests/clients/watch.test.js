@@ -111,7 +111,7 @@ test("the client's own retry goes on after a crash of the server, and so does th
   assertComplete(events, ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]);
   const lost = events.find((event) => event.error);
   assert.deepEqual([lost.status, lost.error.code], ["PENDING", "ATTEMPT_LOST"]);
-  assert.ok(events.every((event) => event.attempt <= 1 === event.seq <= lost.seq), "each attempt's events in one row");
+  assert.ok(events.every((event) => (event.attempt <= 1) === (event.seq <= lost.seq)), "each attempt's events in one row");
 });
 
 test("a finished task is replayed from its first event, and the stream ends", async () => {
