@@ -7,7 +7,7 @@ import { startServer } from "./support/server.js";
 
 let server;
 before(async () => (server = await startServer()));
-after(() => server.stop());
+after(() => server?.stop());
 
 const audits = serverAudits({ url: () => server.endpoint });
 

@@ -6,8 +6,14 @@ import { fromPackages, launch, openPage, PACKAGES, picture, unreachable } from "
 import { startServer } from "./support/server.js";
 
 let server, browser;
-before(async () => ([server, browser] = await Promise.all([startServer(), launch()])));
-after(() => Promise.all([server.stop(), browser.close()]));
+before(async () => {
+  server = await startServer();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
 
 /** Opens a tab of GraphiQL and runs what is in it. */
 async function runTab(page, name) {

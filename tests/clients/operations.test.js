@@ -7,7 +7,7 @@ import { codes, connect, run } from "./support/websocket.js";
 
 let server;
 before(async () => (server = await startServer()));
-after(() => server.stop());
+after(() => server?.stop());
 
 const transports = {
   fetch: async (query, variables) => {

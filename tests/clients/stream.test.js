@@ -11,7 +11,7 @@ const STREAM = `subscription($first: Int) {
 
 let server;
 before(async () => (server = await startServer()));
-after(() => server.stop());
+after(() => server?.stop());
 
 test("chunks count from 0 and end after `first`", async () => {
   const { data, errors } = await run(connect(server), STREAM, { first: 5 });

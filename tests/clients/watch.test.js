@@ -23,7 +23,7 @@ const EVENTS_OF_TEN_STEPS = 13;
 
 let server;
 before(async () => (server = await startServer()));
-after(() => server.stop());
+after(() => server?.stop());
 
 /** The record of a task has no gap, no duplicate, and ends well. */
 function assertComplete(events) {
