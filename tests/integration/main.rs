@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod crash;
 mod journal;
+mod large;
 mod sqlite_store;
 mod store_conformance;
 mod support;

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod server;
+pub(crate) mod table;
 
 use meanwhile::{
     model::{Json, NewTask},

@@ -47,11 +47,6 @@ impl Server {
         &self.url
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// SIGKILL: it ends without a word.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -114,4 +109,12 @@ pub(crate) async fn subscribe(
         }
     };
     Ok(stream::unfold(Some(socket), next).boxed())
+}
+
+/// A line of the process's memory figures, in KiB: `VmRSS` is what it has now, `VmHWM` the most it had. 0 where the
+/// system does not tell.
+pub(crate) fn memory_kib(server: &Server, line: &str) -> u64 {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())) else { return 0 };
+    let figure = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+    figure.trim().trim_end_matches(" kB").parse().unwrap()
 }
