@@ -12,15 +12,15 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use meanwhile::{
     clock::{Clock, SystemClock},
     graphql::{Api, ApiOptions},
-    http::{self, graphiql::GraphiqlAssets},
+    http::{self, HttpContext, HttpOptions, graphiql::GraphiqlAssets},
     journal::JournalOptions,
     model::{LogLevel, Progress},
+    shutdown::Shutdown,
     source::Sources,
     store::sqlite::{SqliteOptions, SqliteStore},
     task::{JobContext, JobError, StartTask, Stopped, TaskManager, TaskOptions},
 };
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 /// What the kind `resize` takes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,20 +75,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     .await?;
     tasks.register("resize", resize)?;
 
-    let stop = CancellationToken::new();
+    let shutdown = Shutdown::new();
     let api = Api::new(tasks.clone(), Sources::default(), ApiOptions::default(), rand::random());
-    let graphql = http::routes(api).merge(http::graphiql::routes(GraphiqlAssets::Cdn));
+    let context = HttpContext::new(clock, shutdown.clone());
+    let graphql = http::routes(api, HttpOptions::default(), context).merge(http::graphiql::routes(GraphiqlAssets::Cdn));
     let app = Router::new().route("/resize", post(start_resize)).with_state(tasks.clone()).nest("/api", graphql);
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
     println!("http://{0}/resize takes images; http://{0}/api/graphiql shows them", listener.local_addr()?);
-    let signal = stop.clone();
+    let signal = shutdown.clone();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            signal.cancel();
+            signal.request();
         }
     });
-    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    axum::serve(listener, app).with_graceful_shutdown(shutdown.soft().clone().cancelled_owned()).await?;
     // Handlers are told to stop at once; their tasks go on at the next start.
     tasks.close(std::future::ready(())).await;
     Ok(())

@@ -21,6 +21,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error("{0}")]
     Store(#[from] OpenError),
+    /// GraphiQL's local files cannot be used.
+    #[error("{0}")]
+    Graphiql(String),
     /// Anything else.
     #[error("{0}")]
     Unexpected(String),
@@ -47,7 +50,7 @@ impl StartError {
     /// The exit code that says what went wrong: one of [`EXIT_CODES`].
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => CONFIG,
+            Self::Config(_) | Self::Graphiql(_) => CONFIG,
             Self::Listen { .. } => UNAVAILABLE,
             Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
             Self::Store(OpenError::TooNew(_)) => DATAERR,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::Router;
+use futures::FutureExt;
 use rand::{Rng, rngs::StdRng};
 use tokio::net::TcpListener;
 
@@ -15,7 +16,7 @@ use crate::{
     config::{Config, build_sources},
     exit::StartError,
     graphql::Api,
-    http::{self, graphiql, graphiql::GraphiqlAssets},
+    http::{self, HealthCheck, HttpContext, HttpOptions, graphiql, graphiql::GraphiqlAssets},
     shutdown::Shutdown,
     store::{Store, sqlite::SqliteStore},
     task::{TaskManager, jobs},
@@ -39,14 +40,21 @@ pub async fn serve(
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
     let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
-    let app = app(&config, api)?;
+    let context = HttpContext::new(clock, shutdown.clone());
+    let connections = context.connections.clone();
+    let app = app(&config, api, &manager, context)?;
     announce(&config, address);
 
     let stop_accepting = shutdown.soft().clone().cancelled_owned();
     let server = axum::serve(listener, app).with_graceful_shutdown(stop_accepting);
     let server = async {
+        let drained = async {
+            let result = server.await;
+            connections.closed().await;
+            result
+        };
         tokio::select! {
-            result = server => result,
+            result = drained => result,
             // A request that does not end is not waited for.
             () = shutdown.hard().cancelled() => Ok(()),
         }
@@ -70,12 +78,18 @@ pub async fn serve(
     served.map_err(|error| StartError::Unexpected(format!("the server has failed: {error}")))
 }
 
-fn app(config: &Config, api: Api) -> Result<Router, StartError> {
-    let mut app = http::routes(api);
+fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -> Result<Router, StartError> {
+    let checked = manager.clone();
+    let check: HealthCheck = Arc::new(move || {
+        let manager = checked.clone();
+        async move { manager.check().await.map_err(|error| error.to_string()) }.boxed()
+    });
+    let health = http::health(check, context.clock.clone(), context.shutdown.clone());
+    let mut app = http::routes(api, HttpOptions::default(), context).merge(health).fallback(http::not_found);
     if config.server.graphiql {
         let assets = match &config.server.graphiql_assets {
             None => GraphiqlAssets::Cdn,
-            Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Unexpected)?,
+            Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Graphiql)?,
         };
         app = app.merge(graphiql::routes(assets));
     }

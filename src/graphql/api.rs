@@ -12,10 +12,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
     mutation::Mutation,
-    payload::Payload,
     query::Query,
     render::{self, Renderers},
     resume::Position,
+    service::{GraphqlService, Reply},
     subscription::Subscription,
 };
 use crate::{error::add_codes, source::Sources, task::TaskManager};
@@ -83,20 +83,25 @@ impl Api {
         }
         Self { schema: schema.finish(), shared, renderers }
     }
-
-    /// The responses to any operation, ready to be sent. Those to subscriptions to tasks are rendered once for all
-    /// subscribers of the same operation.
-    pub fn subscribe(&self, request: Request) -> BoxStream<'static, Payload> {
-        match render::subscribe(&self.schema, &self.shared, &self.renderers, request) {
-            Ok(payloads) => payloads,
-            Err(request) => self.execute_stream(request, None).map(|response| Payload::new(response, None)).boxed(),
-        }
-    }
 }
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+impl GraphqlService for Api {
+    async fn execute(&self, request: Request) -> Response {
+        Executor::execute(self, request).await
+    }
+
+    /// Responses to subscriptions to tasks are rendered once for all subscribers of the same operation.
+    fn subscribe(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Reply> {
+        match render::subscribe(&self.schema, &self.shared, &self.renderers, request) {
+            Ok(replies) => replies,
+            Err(request) => self.execute_stream(request, session).map(Reply::Response).boxed(),
+        }
     }
 }
 

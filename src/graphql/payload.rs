@@ -1,5 +1,7 @@
 use async_graphql::Response;
 use axum::body::Bytes;
+use serde::{Serialize, Serializer, ser::Error};
+use serde_json::value::RawValue;
 
 use crate::journal::EventCursor;
 
@@ -21,5 +23,12 @@ impl Payload {
         // Values of the engine are JSON.
         let json = serde_json::to_vec(&response).unwrap_or_default();
         Self { json: json.into(), cursor }
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_slice(&self.json).map_err(Error::custom)?;
+        raw.serialize(serializer)
     }
 }

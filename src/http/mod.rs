@@ -1,43 +1,107 @@
-//! What is served over HTTP.
+//! What is served over HTTP: GraphQL on one path, by POST, GET and WebSocket; health; GraphiQL.
+//!
+//! ```text
+//! POST, GET --> negotiate (Accept) --> params (what is asked) --> operation --> reply
+//! Upgrade ----> websocket: protocol (messages) <--> connection (one task) --> operations
+//! ```
+//!
+//! Any [`GraphqlService`] can be served, also within somebody else's axum application: merge or nest [`routes`].
+//! The engine is asked to execute, and nothing else: everything that a client can get wrong on the way there is
+//! answered here.
 
+mod connections;
+mod endpoint;
 pub mod graphiql;
+mod health;
+mod negotiate;
+mod operation;
+mod params;
+mod refused;
+mod reply;
+pub mod websocket;
 
-use async_graphql::{Executor, http::ALL_WEBSOCKET_PROTOCOLS};
-use async_graphql_axum::{
-    GraphQLProtocol, GraphQLRequest, GraphQLResponse, GraphQLWebSocket, rejection::GraphQLRejection,
+use std::{fmt, sync::Arc};
+
+use async_graphql::Data;
+use axum::{Router, extract::DefaultBodyLimit, routing::any};
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::Value;
+
+pub use self::{
+    connections::Connections,
+    health::{HealthCheck, health, not_found},
 };
-use axum::{
-    Router,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    response::{IntoResponse, Response},
-    routing::get,
+use self::{endpoint::Endpoint, websocket::WebsocketOptions};
+use crate::{
+    clock::Clock,
+    graphql::{DocumentLimits, GraphqlService},
+    shutdown::Shutdown,
 };
 
-use crate::graphql::Api;
+/// Where GraphQL is served.
+pub const GRAPHQL_PATH: &str = "/graphql";
 
-/// `/graphql` for POST, GET and WebSocket, and the health routes.
-pub fn routes(api: Api) -> Router {
-    Router::new().route("/graphql", get(ask).post(post)).route("/health/live", get(|| async { "ok" })).with_state(api)
+/// Limits of the transports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// The most requests in one body.
+    pub max_batch_requests: usize,
+    /// How large a document may be.
+    pub document: DocumentLimits,
+    /// WebSocket connections.
+    pub websocket: WebsocketOptions,
 }
 
-async fn post(State(api): State<Api>, request: GraphQLRequest) -> GraphQLResponse {
-    Executor::execute(&api, request.into_inner()).await.into()
-}
-
-async fn ask(
-    State(api): State<Api>,
-    protocol: Result<GraphQLProtocol, axum::http::StatusCode>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    request: Result<GraphQLRequest, GraphQLRejection>,
-) -> Response {
-    match (protocol, upgrade, request) {
-        (Ok(protocol), Ok(upgrade), _) => upgrade
-            .protocols(ALL_WEBSOCKET_PROTOCOLS)
-            .on_upgrade(move |socket| GraphQLWebSocket::new(socket, api, protocol).serve())
-            .into_response(),
-        (_, _, Ok(request)) => {
-            GraphQLResponse::from(Executor::execute(&api, request.into_inner()).await).into_response()
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 4 << 20,
+            max_batch_requests: 20,
+            document: DocumentLimits::default(),
+            websocket: WebsocketOptions::default(),
         }
-        (_, _, Err(error)) => error.into_response(),
     }
+}
+
+/// Decides about a WebSocket when its `connection_init` has come, by the payload. What it returns is given to
+/// every operation of the connection as session data; the error is told to the client (at most 123 bytes of it).
+pub type OnConnect = Arc<dyn Fn(Option<Value>) -> BoxFuture<'static, Result<Data, String>> + Send + Sync>;
+
+/// What the transports share with the rest of the process.
+#[derive(Clone)]
+pub struct HttpContext {
+    /// Their time.
+    pub clock: Arc<dyn Clock>,
+    /// When to stop: softly, connections end when what they were asked has been answered, and streams end at once;
+    /// hard, connections end.
+    pub shutdown: Shutdown,
+    /// Connections that outlive their request, to wait for when stopping.
+    pub connections: Connections,
+    /// Decides about WebSockets.
+    pub on_connect: OnConnect,
+}
+
+impl HttpContext {
+    /// Admits everybody.
+    pub fn new(clock: Arc<dyn Clock>, shutdown: Shutdown) -> Self {
+        let on_connect: OnConnect = Arc::new(|_| std::future::ready(Ok(Data::default())).boxed());
+        Self { clock, shutdown, connections: Connections::default(), on_connect }
+    }
+}
+
+impl fmt::Debug for HttpContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpContext").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+/// GraphQL at [`GRAPHQL_PATH`], by every transport.
+///
+/// Errors that the service gives should have their `extensions.code` (see [`crate::error::add_codes`]).
+pub fn routes<S: GraphqlService>(service: S, options: HttpOptions, context: HttpContext) -> Router {
+    let max_body = DefaultBodyLimit::max(options.max_body_bytes);
+    let endpoint = Arc::new(Endpoint::new(service, options, context));
+    Router::new().route(GRAPHQL_PATH, any(endpoint::serve::<S>).layer(max_body)).with_state(endpoint)
 }

@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt};
 use meanwhile::{
     clock::SystemClock,
     config::{Config, build_sources},
-    graphql::{Api, ApiOptions, ResumeCursor},
+    graphql::{Api, ApiOptions, GraphqlService, Payload, Reply, ResumeCursor},
     journal::JournalOptions,
     store::sqlite::{SqliteOptions, SqliteStore},
     task::{JobContext, JobError, Stopped, TaskManager, TaskOptions, jobs},
@@ -45,9 +45,17 @@ fn request(document: &str, variables: Value) -> Request {
     Request::new(document).variables(Variables::from_json(variables))
 }
 
+/// What subscribers share.
+fn rendered(api: &Api, request: Request) -> impl Stream<Item = Payload> + use<> {
+    GraphqlService::subscribe(api, request, None).map(|reply| match reply {
+        Reply::Rendered(payload) => payload,
+        Reply::Response(response) => panic!("{response:?}"),
+    })
+}
+
 impl Server {
     async fn respond(&self, document: &str, variables: Value) -> Value {
-        serde_json::to_value(self.api.execute(request(document, variables)).await).unwrap()
+        serde_json::to_value(Executor::execute(&self.api, request(document, variables)).await).unwrap()
     }
 
     async fn data(&self, document: &str, variables: Value) -> Value {
@@ -70,7 +78,11 @@ impl Server {
     }
 
     fn subscribe(&self, request: Request) -> impl Stream<Item = Value> + use<> {
-        self.api.subscribe(request).map(|payload| serde_json::from_slice(&payload.json).unwrap())
+        let replies = GraphqlService::subscribe(&self.api, request, None);
+        replies.map(|reply| match reply {
+            Reply::Response(response) => serde_json::to_value(response).unwrap(),
+            Reply::Rendered(payload) => serde_json::from_slice(&payload.json).unwrap(),
+        })
     }
 
     /// Everything that happens to the task until it has ended.
@@ -141,10 +153,10 @@ async fn subscribers_of_the_same_operation_share_what_they_get() {
     let server = server().await;
     let id = server.start(json!({ "kind": "wait" })).await;
     let document = "subscription($id: ID!, $after: String) { taskEvents(id: $id, after: $after) { seq cursor } }";
-    let first = server.api.subscribe(request(document, json!({ "id": id })));
-    let second = server.api.subscribe(request(document, json!({ "id": id, "after": null })));
-    let third = server.api.subscribe(request(document, json!({ "id": id })));
-    let other = server.api.subscribe(request(&document.replace("seq ", ""), json!({ "id": id })));
+    let first = rendered(&server.api, request(document, json!({ "id": id })));
+    let second = rendered(&server.api, request(document, json!({ "id": id, "after": null })));
+    let third = rendered(&server.api, request(document, json!({ "id": id })));
+    let other = rendered(&server.api, request(&document.replace("seq ", ""), json!({ "id": id })));
     let (first, second): (Vec<_>, Vec<_>) = tokio::join!(first.take(2).collect(), second.take(2).collect());
     let (third, other): (Vec<_>, Vec<_>) = tokio::join!(third.take(2).collect(), other.take(2).collect());
     // The second is another operation until it says where to begin, and shows the same.

@@ -11,8 +11,8 @@ use crate::{
     graphql::{
         api::Shared,
         event::TaskEvent,
-        payload::Payload,
         resume::{ResumeCursor, resume_after},
+        service::Reply,
         subscription::TaskProgress,
     },
     journal::{EventCursor, FollowError, Followed},
@@ -25,7 +25,7 @@ pub(in crate::graphql) fn subscribe<E: Executor>(
     shared: &Shared,
     renderers: &Arc<Renderers>,
     mut request: Request,
-) -> Result<BoxStream<'static, Payload>, Request> {
+) -> Result<BoxStream<'static, Reply>, Request> {
     let Some(operation) = Operation::of(&mut request) else { return Err(request) };
     let brought = request.data.get(&std::any::TypeId::of::<ResumeCursor>());
     let brought = brought.and_then(|data| data.downcast_ref::<ResumeCursor>()).cloned();
@@ -46,7 +46,7 @@ pub(in crate::graphql) fn subscribe<E: Executor>(
         Err(error) => return Ok(once(failure(error, &renderer.wanted().clone()))),
     };
     let wanted = renderer.wanted().clone();
-    let ended = move |error: FollowError| Payload::new(failure(error.into(), &wanted), None);
+    let ended = move |error: FollowError| Reply::Response(failure(error.into(), &wanted));
     Ok(match renderer.wanted().clone() {
         Wanted::Events { types, .. } => {
             let render = move |followed: Followed| {
@@ -56,7 +56,9 @@ pub(in crate::graphql) fn subscribe<E: Executor>(
                     Followed::Gap { through, .. } => (*through, false),
                 };
                 let cursor = EventCursor { generation, task, seq };
-                renderer.render(cursor, shared, || Item::Event(TaskEvent::from_followed(generation, followed)))
+                Reply::Rendered(
+                    renderer.render(cursor, shared, || Item::Event(TaskEvent::from_followed(generation, followed))),
+                )
             };
             let fits = move |followed: &Followed| match followed {
                 Followed::Event(event) => types.is_empty() || types.contains(&event.body.event_type()),
@@ -91,7 +93,7 @@ pub(in crate::graphql) fn subscribe<E: Executor>(
                             .map(move |watched| {
                                 let cursor = EventCursor { generation, task, seq: watched.seq };
                                 let item = || Item::Progress(TaskProgress { generation, watched });
-                                renderer.render(cursor, shared, item)
+                                Reply::Rendered(renderer.render(cursor, shared, item))
                             })
                             .right_stream(),
                     }
@@ -115,6 +117,6 @@ fn failure(error: Error, wanted: &Wanted) -> Response {
     response
 }
 
-fn once(response: Response) -> BoxStream<'static, Payload> {
-    stream::iter([Payload::new(response, None)]).boxed()
+fn once(response: Response) -> BoxStream<'static, Reply> {
+    stream::iter([Reply::Response(response)]).boxed()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, ToSql, params_from_iter};
 
 use super::{
     codec::{decode, signed, status, time, unsigned},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        AttemptCounts, Event, EventBody, LogLevel, Outcome, Progress, Seq, StatusChange, Task, TaskError, TaskId,
+        AttemptCounts, Event, EventBody, Json, LogLevel, Outcome, Progress, Seq, StatusChange, Task, TaskError, TaskId,
         TaskStatus, after_attempt, code,
     },
     store::{AttemptWrite, Commit, NewEvent, StatusMove, StoreError},
@@ -32,15 +32,26 @@ struct Draft {
     counts: AttemptCounts,
     progress: Progress,
     progress_at: Option<i64>,
+    ending: Option<Ending>,
     events: Vec<Arc<Event>>,
+}
+
+/// What the end of an attempt writes into its task, beside what any event can change.
+struct Ending {
+    failures: u32,
+    lost: u32,
+    error: Option<String>,
+    result: Option<Json>,
+    run_at: Option<i64>,
+    completed_at: Option<i64>,
 }
 
 impl Draft {
     fn read(transaction: &Transaction<'_>, id: TaskId) -> Result<Self, Trouble> {
         let mut select = transaction.connection.prepare_cached(
-            "SELECT kind.name, tags, status, attempt, session, last_write, head, chunks, failures, lost, \
-             max_attempts, max_lost, cancel_requested, percent, done, total, message, progress_at \
-             FROM task JOIN kind ON kind.id = task.kind WHERE task.id = ?1",
+            "SELECT (SELECT name FROM kind WHERE kind.id = task.kind), tags, status, attempt, session, last_write, head, \
+             chunks, failures, lost, max_attempts, max_lost, cancel_requested, percent, done, total, message, progress_at \
+             FROM task WHERE id = ?1",
         )?;
         let draft = select
             .query_row([id.as_i64()], |row| {
@@ -70,6 +81,7 @@ impl Draft {
                         message: row.get(16)?,
                     },
                     progress_at: row.get(17)?,
+                    ending: None,
                     events: Vec::new(),
                 })
             })
@@ -132,45 +144,56 @@ impl Draft {
             error: next.error,
             run_at: next.run_at,
         };
-        transaction
-            .connection
-            .prepare_cached(
-                "UPDATE task SET status = ?2, failures = ?3, lost = ?4, error = coalesce(?5, error), result = ?6, \
-                 run_at = coalesce(?7, run_at), completed_at = ?8 WHERE id = ?1",
-            )?
-            .execute(params![
-                self.id.as_i64(),
-                self.status.to_i64(),
-                next.failures,
-                next.lost,
-                change.error.as_ref().map(serde_json::to_string).transpose()?,
-                change.result.as_ref().map(|json| json.as_str()),
-                change.run_at.map(|at| at.timestamp_millis()),
-                next.status.is_terminal().then_some(now_ms),
-            ])?;
+        self.ending = Some(Ending {
+            failures: next.failures,
+            lost: next.lost,
+            error: change.error.as_ref().map(serde_json::to_string).transpose()?,
+            result: change.result.clone(),
+            run_at: change.run_at.map(|at| at.timestamp_millis()),
+            completed_at: next.status.is_terminal().then_some(now_ms),
+        });
         self.add(transaction, NewEvent { at: time(now_ms), body: EventBody::Status(change) })
     }
 
-    /// Writes the columns that any event can change, and tells what happened.
+    /// Writes the task's row, and tells what happened.
     fn save(self, transaction: &mut Transaction<'_>) -> Result<TaskStatus, Trouble> {
-        transaction
-            .connection
-            .prepare_cached(
-                "UPDATE task SET head = ?2, chunks = ?3, last_write = ?4, percent = ?5, done = ?6, total = ?7, \
-                 message = ?8, progress_at = ?9, cancel_requested = ?10 WHERE id = ?1",
-            )?
-            .execute(params![
-                self.id.as_i64(),
-                signed(self.head),
-                signed(self.chunks),
-                signed(self.last_write),
-                self.progress.percent,
-                self.progress.done,
-                self.progress.total,
-                self.progress.message,
-                self.progress_at,
-                self.counts.cancel_requested,
-            ])?;
+        // One statement each, of which the first leaves the indexes alone.
+        const EVENTS: &str = "UPDATE task SET head = ?2, chunks = ?3, last_write = ?4, percent = ?5, done = ?6, \
+             total = ?7, message = ?8, progress_at = ?9, cancel_requested = ?10 WHERE id = ?1";
+        const END: &str = "UPDATE task SET head = ?2, chunks = ?3, last_write = ?4, percent = ?5, done = ?6, \
+             total = ?7, message = ?8, progress_at = ?9, cancel_requested = ?10, status = ?11, failures = ?12, \
+             lost = ?13, error = coalesce(?14, error), result = ?15, run_at = coalesce(?16, run_at), \
+             completed_at = ?17 WHERE id = ?1";
+        let mut update = transaction.connection.prepare_cached(if self.ending.is_some() { END } else { EVENTS })?;
+        let any: [&dyn ToSql; 10] = [
+            &self.id.as_i64(),
+            &signed(self.head),
+            &signed(self.chunks),
+            &signed(self.last_write),
+            &self.progress.percent,
+            &self.progress.done,
+            &self.progress.total,
+            &self.progress.message,
+            &self.progress_at,
+            &self.counts.cancel_requested,
+        ];
+        match &self.ending {
+            None => update.execute(&any[..])?,
+            Some(ending) => {
+                let (status, result) = (self.status.to_i64(), ending.result.as_ref().map(Json::as_str));
+                let end: [&dyn ToSql; 7] = [
+                    &status,
+                    &ending.failures,
+                    &ending.lost,
+                    &ending.error,
+                    &result,
+                    &ending.run_at,
+                    &ending.completed_at,
+                ];
+                update.execute(params_from_iter(any.into_iter().chain(end)))?
+            }
+        };
+        drop(update);
         transaction.commits.push(Commit {
             task: self.id,
             head: self.head,

@@ -16,9 +16,7 @@ use crate::{
 
 fn get(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<Task>> {
     connection
-        .prepare_cached(&format!(
-            "SELECT {TASK_COLUMNS} FROM task JOIN kind ON kind.id = task.kind WHERE task.id = ?1"
-        ))?
+        .prepare_cached(&format!("SELECT {TASK_COLUMNS} FROM task WHERE id = ?1"))?
         .query_row([id.as_i64()], codec::task)
         .optional()
 }

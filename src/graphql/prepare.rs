@@ -1,0 +1,97 @@
+//! What is done with a document before it is executed.
+
+use std::{any::TypeId, sync::Arc};
+
+use async_graphql::{
+    Positioned, Request, ServerError,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
+};
+
+use super::{limits::DocumentLimits, subscription_root};
+use crate::error::Error;
+
+/// In a request's data: this was done, and this is the operation's type.
+struct Prepared(Option<OperationType>);
+
+/// Checks the document's limits, parses it, and brings a subscription into the shape that is executed.
+///
+/// Returns the type of the operation that will be executed; `None` when the document does not say which one
+/// that is, for which execution has the error. Transports ask before they execute, because some serve only
+/// some types; asking again costs nothing. An error here is a request error: nothing was executed.
+pub fn prepare(request: &mut Request, limits: &DocumentLimits) -> Result<Option<OperationType>, ServerError> {
+    let known = request.data.get(&TypeId::of::<Prepared>()).and_then(|known| known.downcast_ref());
+    if let Some(Prepared(operation)) = known {
+        return Ok(*operation);
+    }
+    limits.check(&request.query).map_err(limit_error)?;
+    let name = request.operation_name.clone();
+    let document = request.parsed_query()?;
+    let operation_type = selected(document, name.as_deref()).map(|operation| operation.node.ty);
+    if let Some(document) = subscription_root::write_out(document)? {
+        request.set_parsed_query(document);
+    }
+    request.data.insert(Prepared(operation_type));
+    Ok(operation_type)
+}
+
+/// The operation that is meant, as execution finds it.
+fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a Positioned<OperationDefinition>> {
+    match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next(),
+        _ => None,
+    }
+}
+
+/// Without a position: it is about the whole document.
+fn limit_error(error: Error) -> ServerError {
+    let mut server_error = ServerError::new(error.to_string(), None);
+    server_error.source = Some(Arc::new(error));
+    server_error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(text: &str, name: Option<&str>) -> Result<Option<OperationType>, ServerError> {
+        let mut request = Request::new(text);
+        request.operation_name = name.map(str::to_owned);
+        prepare(&mut request, &DocumentLimits::default())
+    }
+
+    #[test]
+    fn the_type_is_that_of_the_operation_that_is_meant() {
+        let both = "query A { a } mutation B { b }";
+        for (text, name, expected) in [
+            ("{ a }", None, Some(OperationType::Query)),
+            ("mutation { a }", None, Some(OperationType::Mutation)),
+            ("subscription S { a }", None, Some(OperationType::Subscription)),
+            (both, Some("A"), Some(OperationType::Query)),
+            (both, Some("B"), Some(OperationType::Mutation)),
+            (both, Some("C"), None),
+            (both, None, None),
+            ("{ a }", Some("A"), None),
+        ] {
+            assert_eq!(prepared(text, name), Ok(expected), "{text} {name:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_checked_before_the_text_is_parsed() {
+        let error = prepared(&"[".repeat(1 << 20), None).unwrap_err();
+        assert!(error.message.contains("max_document_bytes"), "{error:?}");
+        let error = prepared(&"[".repeat(100_000), None).unwrap_err();
+        assert!(error.message.contains("max_document_nesting"), "{error:?}");
+    }
+
+    #[test]
+    fn asking_again_gives_the_same_without_reading_it_again() {
+        let mut request = Request::new("subscription { ... { a } }");
+        let limits = DocumentLimits::default();
+        assert_eq!(prepare(&mut request, &limits), Ok(Some(OperationType::Subscription)));
+        let none = DocumentLimits { max_document_bytes: 0, ..limits };
+        assert_eq!(prepare(&mut request, &none), Ok(Some(OperationType::Subscription)));
+    }
+}

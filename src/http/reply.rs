@@ -1,0 +1,62 @@
+//! Outcomes as HTTP responses.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{Response, ServerError, Value};
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response as HttpResponse},
+};
+use serde::{Serialize, Serializer};
+
+use super::{negotiate::JsonType, operation::Outcome, refused::Refused};
+
+/// One outcome as a whole response. A document that could not be executed is a 400 where the type says so; in plain
+/// `application/json` it is a 200 with errors, which is what its clients expect.
+pub(super) fn one(outcome: Outcome, json_type: JsonType) -> HttpResponse {
+    let status = match (&outcome, json_type) {
+        (Outcome::RequestError(_), JsonType::GraphqlResponse) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    };
+    let body = serde_json::to_vec(&outcome);
+    let headers = match outcome {
+        Outcome::Next(response) | Outcome::RequestError(response) => response.http_headers,
+        Outcome::Rendered(_) => HeaderMap::new(),
+    };
+    whole(status, headers, body, json_type)
+}
+
+/// The outcomes of a list of requests, in its order.
+pub(super) fn list(outcomes: &[Outcome], json_type: JsonType) -> HttpResponse {
+    whole(StatusCode::OK, HeaderMap::new(), serde_json::to_vec(outcomes), json_type)
+}
+
+fn whole(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    body: Result<Vec<u8>, serde_json::Error>,
+    json_type: JsonType,
+) -> HttpResponse {
+    let Ok(body) = body else { return Refused::fault().into_response(json_type) };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(json_type.content_type()));
+    (status, headers, body).into_response()
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// There is no `data` at all, not even null.
+        #[derive(Serialize)]
+        struct RequestError<'a> {
+            errors: &'a [ServerError],
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            extensions: &'a BTreeMap<String, Value>,
+        }
+        match self {
+            Self::Next(response) => response.serialize(serializer),
+            Self::Rendered(payload) => payload.serialize(serializer),
+            Self::RequestError(Response { errors, extensions, .. }) => {
+                RequestError { errors, extensions }.serialize(serializer)
+            }
+        }
+    }
+}
