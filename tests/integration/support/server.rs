@@ -22,15 +22,19 @@ impl Server {
     /// Starts the program on any free port, and waits until it says where it listens.
     pub(crate) fn start(data: &Path, config: Option<&Path>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
-        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "LOG"] {
-            command.env_remove(format!("MEANWHILE_{variable}"));
-        }
-        command.env("MEANWHILE_LOG", "error");
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stdout(Stdio::piped());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         if let Some(config) = config {
             command.arg("--config").arg(config);
         }
-        let mut child = command.spawn().unwrap();
+        Self::spawn(&mut command)
+    }
+
+    /// Starts a server by this command, and waits until it says where it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS"] {
+            command.env_remove(format!("MEANWHILE_{variable}"));
+        }
+        let mut child = command.env("MEANWHILE_LOG", "error").stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = lines
             .by_ref()
@@ -117,4 +121,10 @@ pub(crate) fn memory_kib(server: &Server, line: &str) -> u64 {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())) else { return 0 };
     let figure = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
     figure.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The server's process.
+#[allow(dead_code, reason = "for the benches")]
+pub(crate) fn process_id(server: &Server) -> u32 {
+    server.child.id()
 }
