@@ -16,7 +16,7 @@ use crate::{
     config::{Config, build_sources},
     exit::StartError,
     graphql::Api,
-    http::{self, HealthCheck, HttpContext, HttpOptions, graphiql, graphiql::GraphiqlAssets},
+    http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
     shutdown::Shutdown,
     store::{Store, sqlite::SqliteStore},
     task::{TaskManager, jobs},
@@ -85,7 +85,7 @@ fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -
         async move { manager.check().await.map_err(|error| error.to_string()) }.boxed()
     });
     let health = http::health(check, context.clock.clone(), context.shutdown.clone());
-    let mut app = http::routes(api, HttpOptions::default(), context).merge(health).fallback(http::not_found);
+    let mut app = http::routes(api, config.server.http.clone(), context).merge(health).fallback(http::not_found);
     if config.server.graphiql {
         let assets = match &config.server.graphiql_assets {
             None => GraphiqlAssets::Cdn,

@@ -5,6 +5,7 @@
 
 mod api;
 mod error;
+mod http;
 mod journal;
 mod section;
 mod server;
@@ -21,7 +22,7 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
-    server::{ServerConfig, WebsocketConfig, parse_listen},
+    server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
 };
@@ -82,7 +83,7 @@ impl Config {
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let document = Document { file: file.into(), text };
         let mut root = Section::parse(&document)?;
-        let config = Self {
+        let mut config = Self {
             server: ServerConfig::read(root.section("server")?)?,
             api: api::read(root.section("api")?)?,
             store: StoreConfig::read(root.section("store")?)?,
@@ -91,6 +92,8 @@ impl Config {
             sources: SourceConfig::read_all(root.section("sources")?)?,
         };
         root.finish()?;
+        // Transports look at a document before the API does.
+        config.server.http.document.clone_from(&config.api.document);
         Ok(config)
     }
 

@@ -6,6 +6,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use super::*;
 use crate::{
     clock::{Clock, ManualClock},
+    http::websocket::WebsocketOptions,
     source::{Args, SourceType, Sources, simulated::SimulatedValue},
 };
 
@@ -34,6 +35,8 @@ fn every_section_is_read() {
         graphiql = false
         [server.websocket]
         max_operations = 7
+        [api]
+        max_document_tokens = 5
         [store]
         data = "data"
         [tasks]
@@ -53,12 +56,13 @@ fn every_section_is_read() {
     let config = Config::parse("/etc/meanwhile/m.toml", text).unwrap();
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:9000");
     assert!(!config.server.graphiql);
-    assert_eq!(config.server.websocket, WebsocketConfig { max_operations: 7, ..Default::default() });
+    assert_eq!(config.server.http.websocket, WebsocketOptions { max_operations: 7, ..Default::default() });
+    assert_eq!((config.api.document.max_document_tokens, config.server.http.document.max_document_tokens), (5, 5));
     assert_eq!(config.store.data, Path::new("/etc/meanwhile/data"));
     assert_eq!(config.tasks, TaskOptions { concurrency: 3, ..Default::default() });
     assert_eq!(config.journal.page_events, 9);
     let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
-    assert_eq!((one.name.as_str(), one.location.line), ("one", 13));
+    assert_eq!((one.name.as_str(), one.location.line), ("one", 15));
     let SourceOptions::Sql(sql) = &items.options else { panic!("{items:?}") };
     assert_eq!((sql.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
 }

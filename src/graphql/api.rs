@@ -7,11 +7,16 @@ use std::{
 };
 
 use async_graphql::{Context, Data, Executor, Request, Response, SDLExportOptions, Schema};
-use futures::{StreamExt, stream::BoxStream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
+    limits::DocumentLimits,
     mutation::Mutation,
+    prepare::prepare,
     query::Query,
     render::{self, Renderers},
     resume::Position,
@@ -23,6 +28,8 @@ use crate::{error::add_codes, source::Sources, task::TaskManager};
 /// Limits of the schema. Those of transports and of tasks are theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiOptions {
+    /// How large a document may be.
+    pub document: DocumentLimits,
     /// Whether clients may ask for the schema.
     pub introspection: bool,
     /// Entries in a page of a list, where the client does not say.
@@ -42,6 +49,7 @@ pub struct ApiOptions {
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
+            document: DocumentLimits::default(),
             introspection: true,
             default_page_size: 50,
             max_page_size: 1000,
@@ -59,6 +67,7 @@ pub struct Api {
     schema: Schema<Query, Mutation, Subscription>,
     shared: Arc<Shared>,
     renderers: Arc<Renderers>,
+    document: Arc<DocumentLimits>,
 }
 
 /// What resolvers need.
@@ -74,6 +83,7 @@ impl Api {
     /// The API to these tasks and sources. `seed` is for what is drawn at random (the ids of data streams).
     pub fn new(manager: TaskManager, sources: Sources, options: ApiOptions, seed: u64) -> Self {
         let introspection = options.introspection;
+        let document = Arc::new(options.document.clone());
         let random = Mutex::new(StdRng::seed_from_u64(seed));
         let renderers = Arc::new(Renderers::new(options.render_cache_bytes));
         let shared = Arc::new(Shared { manager, sources, options, random, streams: AtomicU64::new(0) });
@@ -81,7 +91,7 @@ impl Api {
         if !introspection {
             schema = schema.disable_introspection();
         }
-        Self { schema: schema.finish(), shared, renderers }
+        Self { schema: schema.finish(), shared, renderers, document }
     }
 }
 
@@ -97,7 +107,11 @@ impl GraphqlService for Api {
     }
 
     /// Responses to subscriptions to tasks are rendered once for all subscribers of the same operation.
-    fn subscribe(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Reply> {
+    fn subscribe(&self, mut request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Reply> {
+        // What is wrong with the document the engine's stream says.
+        if prepare(&mut request, &self.document).is_err() {
+            return self.execute_stream(request, session).map(Reply::Response).boxed();
+        }
         match render::subscribe(&self.schema, &self.shared, &self.renderers, request) {
             Ok(replies) => replies,
             Err(request) => self.execute_stream(request, session).map(Reply::Response).boxed(),
@@ -106,13 +120,21 @@ impl GraphqlService for Api {
 }
 
 impl Executor for Api {
-    async fn execute(&self, request: Request) -> Response {
-        let mut response = self.schema.execute(request).await;
+    async fn execute(&self, mut request: Request) -> Response {
+        let mut response = match prepare(&mut request, &self.document) {
+            Ok(_) => self.schema.execute(request).await,
+            Err(error) => Response::from_errors(vec![error]),
+        };
         add_codes(&mut response);
         response
     }
 
-    fn execute_stream(&self, request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
+    fn execute_stream(&self, mut request: Request, session_data: Option<Arc<Data>>) -> BoxStream<'static, Response> {
+        if let Err(error) = prepare(&mut request, &self.document) {
+            let mut response = Response::from_errors(vec![error]);
+            add_codes(&mut response);
+            return stream::iter([response]).boxed();
+        }
         let position = Position::default();
         let request = request.data(position.clone());
         let responses = Executor::execute_stream(&self.schema, request, session_data);

@@ -149,7 +149,7 @@ mod tests {
             ("a,b , , c", 3),
             (r#""one \" string" "two""#, 2),
             (r#""""block "" \""" still""" x"#, 2),
-            (r#""""" x"#, 2),
+            (r#""" x"#, 2),
             ("\u{feff}a", 4),
         ] {
             assert_eq!(tokens(text), expected, "{text}");

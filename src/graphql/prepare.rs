@@ -1,9 +1,9 @@
 //! What is done with a document before it is executed.
 
-use std::{any::TypeId, sync::Arc};
+use std::{any::TypeId, collections::HashSet, sync::Arc};
 
 use async_graphql::{
-    Positioned, Request, ServerError,
+    Name, Positioned, Request, ServerError, Value,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 
@@ -25,8 +25,14 @@ pub fn prepare(request: &mut Request, limits: &DocumentLimits) -> Result<Option<
     }
     limits.check(&request.query).map_err(limit_error)?;
     let name = request.operation_name.clone();
+    let given: HashSet<Name> =
+        request.variables.iter().filter(|(_, value)| **value != Value::Null).map(|(name, _)| name.clone()).collect();
     let document = request.parsed_query()?;
-    let operation_type = selected(document, name.as_deref()).map(|operation| operation.node.ty);
+    let operation = selected(document, name.as_deref());
+    if let Some(operation) = operation {
+        has_variables(operation, &given)?;
+    }
+    let operation_type = operation.map(|operation| operation.node.ty);
     if let Some(document) = subscription_root::write_out(document)? {
         request.set_parsed_query(document);
     }
@@ -42,6 +48,18 @@ fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<
         (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next(),
         _ => None,
     }
+}
+
+/// Every variable that must have a value has one. async-graphql notices only when a resolver needs it.
+fn has_variables(operation: &Positioned<OperationDefinition>, given: &HashSet<Name>) -> Result<(), ServerError> {
+    for Positioned { pos, node: variable } in &operation.node.variable_definitions {
+        let name = &variable.name.node;
+        if !variable.var_type.node.nullable && variable.default_value.is_none() && !given.contains(name) {
+            let message = format!("Variable `${name}` of type `{}` needs a value.", variable.var_type.node);
+            return Err(ServerError::new(message, Some(*pos)));
+        }
+    }
+    Ok(())
 }
 
 /// Without a position: it is about the whole document.
@@ -75,6 +93,32 @@ mod tests {
             ("{ a }", Some("A"), None),
         ] {
             assert_eq!(prepared(text, name), Ok(expected), "{text} {name:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_a_request_error() {
+        let check = |text: &str, variables: &str| {
+            let mut request = Request::new(text).variables(serde_json::from_str(variables).unwrap());
+            prepare(&mut request, &DocumentLimits::default()).map_err(|error| error.message)
+        };
+        let query = Ok(Some(OperationType::Query));
+        for (text, variables, expected) in [
+            ("query ($n: Int!) { a(n: $n) }", r#"{"n":1}"#, &query),
+            ("query ($n: Int! = 1) { a(n: $n) }", "{}", &query),
+            ("query ($n: Int) { a(n: $n) }", "{}", &query),
+            (
+                "query ($n: [Int!]!) { a(n: $n) }",
+                "{}",
+                &Err("Variable `$n` of type `[Int!]!` needs a value.".to_owned()),
+            ),
+            (
+                "query ($n: Int!) { a(n: $n) }",
+                r#"{"n":null}"#,
+                &Err("Variable `$n` of type `Int!` needs a value.".to_owned()),
+            ),
+        ] {
+            assert_eq!(&check(text, variables), expected, "{text} {variables}");
         }
     }
 

@@ -92,13 +92,8 @@ fn best<T: Copy>(ranges: &[Range], choices: &[(&str, T)]) -> Option<T> {
         let place = if exact == 2 { range.place } else { 0 };
         (range.quality > 0).then_some(((range.quality, exact, std::cmp::Reverse(place)), choice))
     };
-    let mut best: Option<((u16, u8, std::cmp::Reverse<usize>), T)> = None;
-    for (rank, choice) in choices.iter().filter_map(wanted) {
-        if best.as_ref().is_none_or(|(best, _)| rank > *best) {
-            best = Some((rank, choice));
-        }
-    }
-    best.map(|(_, choice)| choice)
+    // Of equal ones the first is wanted, and `max_by_key` gives the last.
+    choices.iter().rev().filter_map(wanted).max_by_key(|(rank, _)| *rank).map(|(_, choice)| choice)
 }
 
 /// Splits at `separator`, but not within quotes; the parts are trimmed.

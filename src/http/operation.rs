@@ -21,11 +21,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// Of execution, with or without errors.
-    Next(Response),
+    Next(Box<Response>),
     /// The same, rendered already.
     Rendered(Payload),
     /// There was no execution: the document or the variables do not allow it. The last one.
-    RequestError(Response),
+    RequestError(Box<Response>),
 }
 
 impl From<Response> for Outcome {
@@ -34,9 +34,9 @@ impl From<Response> for Outcome {
     fn from(response: Response) -> Self {
         let no_data = response.data == async_graphql::Value::Null;
         if no_data && !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty()) {
-            Self::RequestError(response)
+            Self::RequestError(Box::new(response))
         } else {
-            Self::Next(response)
+            Self::Next(Box::new(response))
         }
     }
 }
@@ -51,14 +51,14 @@ impl From<Reply> for Outcome {
 }
 
 /// A request error as a response, with its code.
-pub(super) fn request_error(error: ServerError) -> Response {
+pub(super) fn request_error(error: ServerError) -> Box<Response> {
     let mut response = Response::from_errors(vec![error]);
     add_codes(&mut response);
-    response
+    Box::new(response)
 }
 
 /// An expected failure as a response.
-pub(super) fn failure(error: Error) -> Response {
+pub(super) fn failure(error: Error) -> Box<Response> {
     let mut server_error = ServerError::new(error.to_string(), None);
     server_error.source = Some(Arc::new(error));
     request_error(server_error)
@@ -102,8 +102,8 @@ impl Operation {
     }
 
     /// One that ends with this request error.
-    pub(super) fn refused(response: Response) -> Self {
-        Self { operation_type: None, state: State::Refused(Box::new(response)) }
+    pub(super) fn refused(response: Box<Response>) -> Self {
+        Self { operation_type: None, state: State::Refused(response) }
     }
 
     pub(super) fn is_subscription(&self) -> bool {
@@ -117,7 +117,7 @@ impl Stream for Operation {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Outcome>> {
         let State::Running(responses) = &mut self.state else {
             return Poll::Ready(match std::mem::replace(&mut self.state, State::Ended) {
-                State::Refused(response) => Some(Outcome::RequestError(*response)),
+                State::Refused(response) => Some(Outcome::RequestError(response)),
                 State::Running(_) | State::Ended => None,
             });
         };
@@ -134,7 +134,7 @@ impl Stream for Operation {
 }
 
 /// A fault of the server ends this operation, and nothing else.
-fn panicked(panic: &(dyn Any + Send)) -> Response {
+fn panicked(panic: &(dyn Any + Send)) -> Box<Response> {
     report(panic);
     failure(Error::new(ErrorCode::Internal, "the operation failed inside the server"))
 }

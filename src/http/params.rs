@@ -178,7 +178,7 @@ mod tests {
         let request = uri("query=%7Ba%7D&operationName=A&variables=%7B%22x%22:1%7D&extensions=%7B%7D&z=1").unwrap();
         assert_eq!((request.query.as_str(), request.operation_name.as_deref()), ("{a}", Some("A")));
         assert_eq!(request.variables.to_string(), "{x: 1}");
-        for wrong in ["", "variables={}", "query=a&query=b", "query=a&variables=1", "query=a&variables=", "query=%ff"] {
+        for wrong in ["", "variables={}", "query=a&query=b", "query=a&variables=1", "query=a&variables="] {
             assert!(uri(wrong).is_err(), "{wrong}");
         }
     }

@@ -54,7 +54,8 @@ impl Serialize for Outcome {
         match self {
             Self::Next(response) => response.serialize(serializer),
             Self::Rendered(payload) => payload.serialize(serializer),
-            Self::RequestError(Response { errors, extensions, .. }) => {
+            Self::RequestError(response) => {
+                let Response { errors, extensions, .. } = &**response;
                 RequestError { errors, extensions }.serialize(serializer)
             }
         }

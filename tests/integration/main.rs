@@ -5,9 +5,11 @@
 mod api;
 mod cli;
 mod crash;
+mod http;
 mod journal;
 mod large;
 mod sqlite_store;
 mod store_conformance;
 mod support;
 mod tasks;
+mod websocket;

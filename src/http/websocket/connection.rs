@@ -183,12 +183,12 @@ impl<S: GraphqlService> Connection<S> {
         if self.blocked {
             return Ok(());
         }
-        if let Phase::Admitting(admission) = &mut self.phase {
-            if let Poll::Ready(admitted) = admission.poll_unpin(cx) {
-                let session = admitted.map_err(|reason| End::Close(CloseReason::Forbidden(reason)))?;
-                self.phase = Phase::Acknowledged(Arc::new(session));
-                self.send_text(protocol::ack())?;
-            }
+        if let Phase::Admitting(admission) = &mut self.phase
+            && let Poll::Ready(admitted) = admission.poll_unpin(cx)
+        {
+            let session = admitted.map_err(|reason| End::Close(CloseReason::Forbidden(reason)))?;
+            self.phase = Phase::Acknowledged(Arc::new(session));
+            self.send_text(protocol::ack())?;
         }
         if self.init_deadline.has_come(cx) {
             return Err(End::Close(CloseReason::InitTimeout));
@@ -327,7 +327,7 @@ impl<S: GraphqlService> Connection<S> {
             true => self.socket.poll_flush_unpin(cx),
             false => self.socket.poll_ready_unpin(cx),
         };
-        self.wrote(polled).map(|()| !self.blocked)
+        self.wrote(&polled).map(|()| !self.blocked)
     }
 
     /// Sends what is in the write buffer.
@@ -337,11 +337,11 @@ impl<S: GraphqlService> Connection<S> {
         }
         let polled = self.socket.poll_flush_unpin(&mut Context::from_waker(self.writing.waker()));
         self.unflushed = polled.is_pending();
-        self.wrote(polled)
+        self.wrote(&polled)
     }
 
     /// Notes how writing went; a client that begins not to read gets a deadline.
-    fn wrote(&mut self, polled: Poll<Result<(), axum::Error>>) -> Result<(), End> {
+    fn wrote(&mut self, polled: &Poll<Result<(), axum::Error>>) -> Result<(), End> {
         match polled {
             Poll::Ready(Ok(())) => {
                 if self.blocked {

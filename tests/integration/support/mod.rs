@@ -1,7 +1,9 @@
 //! What the tests share.
 
 pub(crate) mod server;
+pub(crate) mod socket;
 pub(crate) mod table;
+pub(crate) mod toy;
 
 use meanwhile::{
     model::{Json, NewTask},

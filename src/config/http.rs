@@ -1,0 +1,23 @@
+//! What `[server]` says about the transports, and `[server.websocket]`.
+
+use super::{ConfigError, section::Section};
+use crate::http::{HttpOptions, websocket::WebsocketOptions};
+
+/// Limits of the transports: the fields of [`HttpOptions`], by their names. Those of documents are the API's.
+pub(super) fn read(section: &mut Section<'_>, http: &mut HttpOptions) -> Result<(), ConfigError> {
+    section.number("max_body_bytes", &mut http.max_body_bytes, 1024..=1 << 30)?;
+    section.number("max_batch_requests", &mut http.max_batch_requests, 1..=10_000)?;
+    read_websocket(section.section("websocket")?, &mut http.websocket)
+}
+
+fn read_websocket(mut section: Section<'_>, websocket: &mut WebsocketOptions) -> Result<(), ConfigError> {
+    section.number("max_connections", &mut websocket.max_connections, 1..=10_000_000)?;
+    section.number("init_timeout_ms", &mut websocket.init_timeout_ms, 1..=3_600_000)?;
+    section.number("ping_interval_ms", &mut websocket.ping_interval_ms, 1..=3_600_000)?;
+    section.number("pong_timeout_ms", &mut websocket.pong_timeout_ms, 1..=3_600_000)?;
+    section.number("write_timeout_ms", &mut websocket.write_timeout_ms, 1..=3_600_000)?;
+    section.number("max_message_bytes", &mut websocket.max_message_bytes, 1024..=1 << 30)?;
+    section.number("max_messages_per_second", &mut websocket.max_messages_per_second, 1..=1_000_000)?;
+    section.number("max_operations", &mut websocket.max_operations, 1..=100_000)?;
+    section.finish()
+}
