@@ -1,7 +1,8 @@
-//! What is served over HTTP: GraphQL on one path, by POST, GET and WebSocket; health; GraphiQL.
+//! What is served over HTTP: GraphQL on one path, by POST, GET, SSE, multipart and WebSocket; health; GraphiQL.
 //!
 //! ```text
-//! POST, GET --> negotiate (Accept) --> params (what is asked) --> operation --> reply
+//! POST, GET --> negotiate (Accept) --> params (what is asked) --> operation --> reply: one piece
+//!                                                                          `--> stream: sse, multipart
 //! Upgrade ----> websocket: protocol (messages) <--> connection (one task) --> operations
 //! ```
 //!
@@ -9,15 +10,19 @@
 //! The engine is asked to execute, and nothing else: everything that a client can get wrong on the way there is
 //! answered here.
 
+mod alarm;
 mod connections;
 mod endpoint;
 pub mod graphiql;
 mod health;
+mod multipart;
 mod negotiate;
 mod operation;
 mod params;
 mod refused;
 mod reply;
+mod sse;
+mod stream;
 pub mod websocket;
 
 use std::{fmt, sync::Arc};
@@ -30,6 +35,7 @@ use serde_json::Value;
 pub use self::{
     connections::Connections,
     health::{HealthCheck, health, not_found},
+    stream::StreamOptions,
 };
 use self::{endpoint::Endpoint, websocket::WebsocketOptions};
 use crate::{
@@ -48,8 +54,12 @@ pub struct HttpOptions {
     pub max_body_bytes: usize,
     /// The most requests in one body.
     pub max_batch_requests: usize,
+    /// How long a query or a mutation may take, and a body to arrive, in milliseconds.
+    pub request_timeout_ms: u64,
     /// How large a document may be.
     pub document: DocumentLimits,
+    /// Streams over HTTP.
+    pub streams: StreamOptions,
     /// WebSocket connections.
     pub websocket: WebsocketOptions,
 }
@@ -59,7 +69,9 @@ impl Default for HttpOptions {
         Self {
             max_body_bytes: 4 << 20,
             max_batch_requests: 20,
+            request_timeout_ms: 60_000,
             document: DocumentLimits::default(),
+            streams: StreamOptions::default(),
             websocket: WebsocketOptions::default(),
         }
     }

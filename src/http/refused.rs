@@ -26,8 +26,8 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// Over a limit.
-    pub(super) fn limit(status: StatusCode, error: Error) -> Self {
+    /// For an expected failure, such as a limit.
+    pub(super) fn failed(status: StatusCode, error: Error) -> Self {
         Self { status, error, allow: None }
     }
 

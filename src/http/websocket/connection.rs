@@ -26,14 +26,17 @@ use super::{
     close::CloseReason,
     message::ClientMessage,
     operations::{Operations, Turn},
-    timers::{Alarm, Heartbeat, Pulse, Rate},
+    timers::{Heartbeat, Pulse, Rate},
     transport_ws as protocol,
     wake::Source,
 };
 use crate::{
     error::Error,
     graphql::{GraphqlService, ResumeCursor},
-    http::operation::{Operation, Outcome, failure},
+    http::{
+        alarm::Alarm,
+        operation::{Outcome, failure},
+    },
 };
 
 /// How many messages are read and sent before other tasks have their turn.
@@ -284,8 +287,7 @@ impl<S: GraphqlService> Connection<S> {
         if let Some(cursor) = self.cursors.remove(&id) {
             request.data.insert(ResumeCursor(cursor));
         }
-        let server = &*self.server;
-        let operation = Operation::start(&server.service, request, Some(session.clone()), &server.document);
+        let operation = self.server.engine.start(request, Some(session.clone()));
         self.operations.insert(id, json_id, operation);
         Ok(())
     }

@@ -22,8 +22,8 @@ use tokio::sync::Semaphore;
 
 use self::connection::{Connection, close};
 pub use self::{close::CloseReason, options::WebsocketOptions};
-use super::{HttpContext, HttpOptions};
-use crate::graphql::{DocumentLimits, GraphqlService};
+use super::{HttpContext, operation::Engine};
+use crate::graphql::GraphqlService;
 
 /// Bytes read at once. Each connection holds a buffer of this size.
 const READ_BUFFER_BYTES: usize = 4 << 10;
@@ -33,8 +33,7 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 
 /// What all connections share.
 struct Server<S> {
-    service: S,
-    document: DocumentLimits,
+    engine: Arc<Engine<S>>,
     options: WebsocketOptions,
     context: HttpContext,
 }
@@ -46,10 +45,9 @@ pub(super) struct WebsocketServer<S> {
 }
 
 impl<S: GraphqlService> WebsocketServer<S> {
-    pub(super) fn new(service: S, options: &HttpOptions, context: HttpContext) -> Self {
-        let (document, options) = (options.document.clone(), options.websocket.clone());
+    pub(super) fn new(engine: Arc<Engine<S>>, options: WebsocketOptions, context: HttpContext) -> Self {
         let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
-        Self { server: Arc::new(Server { service, document, options, context }), places }
+        Self { server: Arc::new(Server { engine, options, context }), places }
     }
 
     /// Answers a request to become a WebSocket.
