@@ -41,23 +41,13 @@ pub async fn serve(
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
     let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
-    let connections = context.connections.clone();
-    let app = app(&config, api, &manager, context)?;
+    let app = app(&config, api, &manager, context.clone())?;
     announce(&config, address);
 
-    let stop_accepting = shutdown.soft().clone().cancelled_owned();
-    let server = axum::serve(listener, app).with_graceful_shutdown(stop_accepting);
     let server = async {
-        let drained = async {
-            let result = server.await;
-            connections.closed().await;
-            result
-        };
-        tokio::select! {
-            result = drained => result,
-            // A request that does not end is not waited for.
-            () = shutdown.hard().cancelled() => Ok(()),
-        }
+        // A request that does not end is not waited for.
+        let server = http::serve(listener, app, &config.server.http.sockets, &context);
+        shutdown.hard().run_until_cancelled(server).await
     };
     let close = async {
         shutdown.soft().cancelled().await;
@@ -73,9 +63,8 @@ pub async fn serve(
             () = shutdown.soft().cancelled() => Ok(()),
         }
     };
-    let (served, (), failed) = tokio::join!(server, close, failed);
-    failed?;
-    served.map_err(|error| StartError::Unexpected(format!("the server has failed: {error}")))
+    let (_, (), failed) = tokio::join!(server, close, failed);
+    failed
 }
 
 fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -> Result<Router, StartError> {
@@ -113,7 +102,7 @@ fn announce(config: &Config, address: SocketAddr) {
 fn welcome(config: &Config, address: SocketAddr) -> String {
     let url = format!("http://{}", reachable(address));
     let mut text = format!(
-        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, WebSocket)\n",
+        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, SSE, multipart, WebSocket)\n",
         env!("CARGO_PKG_VERSION")
     );
     if config.server.graphiql {

@@ -8,6 +8,10 @@ pub(super) fn read(section: &mut Section<'_>, http: &mut HttpOptions) -> Result<
     section.number("max_body_bytes", &mut http.max_body_bytes, 1024..=1 << 30)?;
     section.number("max_batch_requests", &mut http.max_batch_requests, 1..=10_000)?;
     section.number("request_timeout_ms", &mut http.request_timeout_ms, 1..=3_600_000)?;
+    let sockets = &mut http.sockets;
+    section.number("max_sockets", &mut sockets.max_sockets, 1..=10_000_000)?;
+    section.number("head_timeout_ms", &mut sockets.head_timeout_ms, 1..=3_600_000)?;
+    section.number("write_timeout_ms", &mut sockets.write_timeout_ms, 1..=3_600_000)?;
     read_streams(section.section("streams")?, &mut http.streams)?;
     read_websocket(section.section("websocket")?, &mut http.websocket)
 }

@@ -6,7 +6,8 @@
 //! Upgrade ----> websocket: protocol (messages) <--> connection (one task) --> operations
 //! ```
 //!
-//! Any [`GraphqlService`] can be served, also within somebody else's axum application: merge or nest [`routes`].
+//! Any [`GraphqlService`] can be served, also within somebody else's axum application: merge or nest [`routes`], and
+//! run it with [`serve`], which is what drops clients that do not read and bounds how many there are.
 //! The engine is asked to execute, and nothing else: everything that a client can get wrong on the way there is
 //! answered here.
 
@@ -21,6 +22,8 @@ mod operation;
 mod params;
 mod refused;
 mod reply;
+mod server;
+mod socket;
 mod sse;
 mod stream;
 pub mod websocket;
@@ -35,6 +38,7 @@ use serde_json::Value;
 pub use self::{
     connections::Connections,
     health::{HealthCheck, health, not_found},
+    server::{SocketOptions, serve},
     stream::StreamOptions,
 };
 use self::{endpoint::Endpoint, websocket::WebsocketOptions};
@@ -58,6 +62,8 @@ pub struct HttpOptions {
     pub request_timeout_ms: u64,
     /// How large a document may be.
     pub document: DocumentLimits,
+    /// Connections of any sort.
+    pub sockets: SocketOptions,
     /// Streams over HTTP.
     pub streams: StreamOptions,
     /// WebSocket connections.
@@ -71,6 +77,7 @@ impl Default for HttpOptions {
             max_batch_requests: 20,
             request_timeout_ms: 60_000,
             document: DocumentLimits::default(),
+            sockets: SocketOptions::default(),
             streams: StreamOptions::default(),
             websocket: WebsocketOptions::default(),
         }

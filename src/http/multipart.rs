@@ -75,7 +75,8 @@ impl Framing for Multipart {
 
     /// An error: the mere end would be the operation's to its clients.
     fn interrupted(&self, out: &mut Vec<u8>) {
-        let error = Error::new(ErrorCode::Unavailable, "the server is stopping: subscribe again, after the last cursor");
+        let error =
+            Error::new(ErrorCode::Unavailable, "the server is stopping: subscribe again, after the last cursor");
         let errors = json!({ "payload": null, "errors": failure(error).errors }).to_string();
         let _ = part(out, |out| {
             out.extend_from_slice(errors.as_bytes());
