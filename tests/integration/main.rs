@@ -8,6 +8,7 @@ mod crash;
 mod http;
 mod journal;
 mod large;
+mod legacy_websocket;
 mod multipart;
 mod sqlite_store;
 mod sse;

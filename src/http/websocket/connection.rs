@@ -26,8 +26,8 @@ use super::{
     close::CloseReason,
     message::ClientMessage,
     operations::{Operations, Turn},
+    subprotocol::Subprotocol,
     timers::{Heartbeat, Pulse, Rate},
-    transport_ws as protocol,
     wake::Source,
 };
 use crate::{
@@ -66,6 +66,7 @@ enum Phase {
 
 pub(super) struct Connection<S> {
     socket: WebSocket,
+    protocol: Subprotocol,
     server: Arc<Server<S>>,
     phase: Phase,
     /// From the payload of `connection_init`, by operation id. Each is used once.
@@ -88,11 +89,13 @@ pub(super) struct Connection<S> {
     init_deadline: Alarm,
     write_deadline: Alarm,
     heartbeat: Heartbeat,
+    /// For a message that is a sign of life.
+    keep_alive: Alarm,
     rate: Rate,
 }
 
 impl<S: GraphqlService> Connection<S> {
-    pub(super) fn new(socket: WebSocket, server: Arc<Server<S>>) -> Self {
+    pub(super) fn new(socket: WebSocket, protocol: Subprotocol, server: Arc<Server<S>>) -> Self {
         let operations = Operations::default();
         let (context, options) = (&server.context, &server.options);
         let source = || Source::new(operations.task());
@@ -114,8 +117,10 @@ impl<S: GraphqlService> Connection<S> {
             write_deadline: Alarm::default(),
             heartbeat: Heartbeat::new(context.clock.clone(), options),
             rate: Rate::new(options.max_messages_per_second, context.clock.elapsed()),
+            keep_alive: Alarm::default(),
             operations,
             socket,
+            protocol,
             server,
         }
     }
@@ -189,9 +194,17 @@ impl<S: GraphqlService> Connection<S> {
         if let Phase::Admitting(admission) = &mut self.phase
             && let Poll::Ready(admitted) = admission.poll_unpin(cx)
         {
-            let session = admitted.map_err(|reason| End::Close(CloseReason::Forbidden(reason)))?;
-            self.phase = Phase::Acknowledged(Arc::new(session));
-            self.send_text(protocol::ack())?;
+            match admitted {
+                Ok(session) => {
+                    self.phase = Phase::Acknowledged(Arc::new(session));
+                    self.send_text(self.protocol.ack())?;
+                    self.keep_alive()?;
+                }
+                Err(reason) => return Err(self.refused(CloseReason::Forbidden(reason))),
+            }
+        }
+        if self.keep_alive.has_come(cx) {
+            self.keep_alive()?;
         }
         if self.init_deadline.has_come(cx) {
             return Err(End::Close(CloseReason::InitTimeout));
@@ -203,10 +216,30 @@ impl<S: GraphqlService> Connection<S> {
         }
     }
 
+    /// Sends a sign of life, where that is a message, and again after a while.
+    fn keep_alive(&mut self) -> Result<(), End> {
+        let Some(message) = self.protocol.keep_alive() else { return Ok(()) };
+        self.keep_alive.set(&*self.server.context.clock, Duration::from_millis(self.server.options.ping_interval_ms));
+        // The alarm has to know whom to wake.
+        self.keep_alive.has_come(&mut Context::from_waker(self.control.waker()));
+        self.send_text(message)
+    }
+
+    /// The end of a connection that is not admitted.
+    fn refused(&mut self, reason: CloseReason) -> End {
+        if let Some(message) = self.protocol.refusal(&reason)
+            && let Err(end) = self.send_text(message)
+        {
+            return end;
+        }
+        End::Close(reason)
+    }
+
     /// Reads a message, if there is one; whether there was.
     fn read(&mut self) -> Result<bool, End> {
         self.readable |= self.reading.take();
-        if !self.readable {
+        let waits = !self.protocol.awaits_acknowledgement() && matches!(self.phase, Phase::Admitting(_));
+        if !self.readable || waits {
             return Ok(false);
         }
         let cx = &mut Context::from_waker(self.reading.waker());
@@ -228,7 +261,7 @@ impl<S: GraphqlService> Connection<S> {
             return Err(End::Close(CloseReason::Overload("max_messages_per_second")));
         }
         match message {
-            Message::Text(text) => self.on_message(protocol::decode(&text).map_err(End::Close)?),
+            Message::Text(text) => self.on_message(self.protocol.decode(&text).map_err(End::Close)?),
             Message::Binary(_) => Err(End::Close(CloseReason::BadMessage("text is expected".to_owned()))),
             // The answer is queued already.
             Message::Ping(_) => {
@@ -243,13 +276,14 @@ impl<S: GraphqlService> Connection<S> {
     fn on_message(&mut self, message: ClientMessage) -> Result<(), End> {
         match message {
             ClientMessage::Init(payload) => self.init(payload).map_err(End::Close),
-            ClientMessage::Ping(payload) => self.send_text(protocol::pong(payload.as_deref())),
+            ClientMessage::Ping(payload) => self.send_text(self.protocol.pong(payload.as_deref())),
             ClientMessage::Pong => Ok(()),
             ClientMessage::Subscribe { id, request } => self.subscribe(id, *request),
             ClientMessage::Complete { id } => {
                 self.operations.remove(&id);
                 Ok(())
             }
+            ClientMessage::Terminate => Err(End::Close(CloseReason::Done)),
         }
     }
 
@@ -270,6 +304,9 @@ impl<S: GraphqlService> Connection<S> {
         let Phase::Acknowledged(session) = &self.phase else {
             return Err(End::Close(CloseReason::NotAcknowledged));
         };
+        if self.protocol.replaces_operations() {
+            self.operations.remove(&id);
+        }
         if self.operations.contains(&id) {
             return Err(End::Close(CloseReason::DuplicateId(id)));
         }
@@ -295,12 +332,12 @@ impl<S: GraphqlService> Connection<S> {
     fn answer(&mut self, turn: Turn) -> Result<(), End> {
         match turn {
             Turn::Outcome(id, outcome) => self.send_outcome(&id, &outcome),
-            Turn::End(id) => self.send_text(protocol::complete(&id)),
+            Turn::End(id) => self.send_text(self.protocol.complete(&id)),
         }
     }
 
     fn send_outcome(&mut self, id: &str, outcome: &Outcome) -> Result<(), End> {
-        match protocol::outcome(id, outcome) {
+        match self.protocol.outcome(id, outcome) {
             Ok(text) => self.send_text(text),
             Err(error) => {
                 tracing::error!("a response is no JSON: {error}");
