@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Progress, TaskError, TaskId, TaskStatus};
+use super::{Json, Progress, TaskError, TaskId, TaskStatus, json::present};
 
 /// Number of an event in its task: from 1, without holes.
 pub type Seq = u64;
@@ -92,7 +92,7 @@ pub struct StatusChange {
     #[serde(default)]
     pub progress: Progress,
     /// What the handler gave back, on completion.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub result: Option<Json>,
     /// Why the attempt ended, when it ended badly.
     #[serde(default, skip_serializing_if = "Option::is_none")]

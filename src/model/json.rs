@@ -95,6 +95,11 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// Reads a field that is there, also when it is `null`: a value like any other, which serde takes for none.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Json;

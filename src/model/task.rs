@@ -3,7 +3,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Progress, Seq, TaskId};
+use super::{Json, Progress, Seq, TaskId, json::present};
 
 /// Where a task stands. The state machine is drawn in [`after_attempt`](super::after_attempt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct TaskError {
     /// For people.
     pub message: String,
     /// The handler's own data about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub details: Option<Json>,
     /// The attempt that failed.
     pub attempt: u32,

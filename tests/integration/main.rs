@@ -13,6 +13,7 @@ mod multipart;
 mod sqlite_store;
 mod sse;
 mod store_conformance;
+mod store_model;
 mod support;
 mod tasks;
 mod websocket;
