@@ -24,11 +24,12 @@ use crate::{
 
 /// Runs the server until it is asked to stop and has done so.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     clock: Arc<dyn Clock>,
     mut random: StdRng,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    config.server.http.access = config.server.access()?;
     let sources = build_sources(&config, &clock, &mut random)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
@@ -109,6 +110,9 @@ fn welcome(config: &Config, address: SocketAddr) -> String {
         text += &format!("  GraphiQL  {url}/graphiql\n");
     }
     text += &format!("  data      {}\n", config.store.data.display());
+    if config.server.http.access.token.is_some() {
+        text += "  access    for those who send the token: Authorization: Bearer TOKEN\n";
+    }
     text += &format!(
         "Try: curl {url}/graphql -H 'content-type: application/json' \
          -d '{{\"query\":\"mutation {{ startTask(input: {{kind: \\\"simulate\\\"}}) {{ task {{ id status }} }} }}\"}}'\n"

@@ -54,7 +54,7 @@ pub(super) struct Endpoint<S> {
 impl<S: GraphqlService> Endpoint<S> {
     pub(super) fn new(service: S, options: HttpOptions, context: HttpContext) -> Self {
         let engine = Arc::new(Engine::new(service, &options, context.clock.clone()));
-        let websocket = WebsocketServer::new(engine.clone(), options.websocket.clone(), context.clone());
+        let websocket = WebsocketServer::new(engine.clone(), &options, context.clone());
         let streams = Streams::new(&options.streams, context.clone());
         Self { engine, options, context, streams, websocket }
     }
@@ -65,13 +65,10 @@ pub(super) async fn serve<S: GraphqlService>(
     State(endpoint): State<Arc<Endpoint<S>>>,
     request: HttpRequest,
 ) -> Response {
-    if is_upgrade(request.method(), request.headers()) {
-        return endpoint.websocket.upgrade(request).await;
-    }
     let accepted = Accepted::read(request.headers());
     let json_type = accepted.json.unwrap_or_default();
-    let mut response =
-        endpoint.answer(request, accepted).await.unwrap_or_else(|refused| refused.into_response(json_type));
+    let answer = endpoint.serve(request, accepted).await;
+    let mut response = answer.unwrap_or_else(|refused| refused.into_response(json_type));
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
     response
 }
@@ -89,6 +86,18 @@ struct Asked {
 }
 
 impl<S: GraphqlService> Endpoint<S> {
+    /// Any request, by whoever may send it.
+    async fn serve(&self, request: HttpRequest, accepted: Accepted) -> Result<Response, Refused> {
+        let access = &self.options.access;
+        access.check_way(request.uri(), request.headers())?;
+        if is_upgrade(request.method(), request.headers()) {
+            let caller = access.caller(request.headers())?;
+            return Ok(self.websocket.upgrade(request, caller).await);
+        }
+        access.check_caller(request.headers())?;
+        self.answer(request, accepted).await
+    }
+
     /// A request by POST or GET.
     async fn answer(&self, request: HttpRequest, accepted: Accepted) -> Result<Response, Refused> {
         let reads_only = match *request.method() {

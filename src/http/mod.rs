@@ -11,8 +11,10 @@
 //! The engine is asked to execute, and nothing else: everything that a client can get wrong on the way there is
 //! answered here.
 
+mod access;
 mod alarm;
 mod connections;
+mod cors;
 mod endpoint;
 pub mod graphiql;
 mod health;
@@ -26,6 +28,7 @@ mod server;
 mod socket;
 mod sse;
 mod stream;
+mod token;
 pub mod websocket;
 
 use std::{fmt, sync::Arc};
@@ -36,10 +39,12 @@ use futures::{FutureExt, future::BoxFuture};
 use serde_json::Value;
 
 pub use self::{
+    access::AccessOptions,
     connections::Connections,
     health::{HealthCheck, health, not_found},
     server::{SocketOptions, serve},
     stream::StreamOptions,
+    token::Token,
 };
 use self::{endpoint::Endpoint, websocket::WebsocketOptions};
 use crate::{
@@ -64,6 +69,8 @@ pub struct HttpOptions {
     pub document: DocumentLimits,
     /// Connections of any sort.
     pub sockets: SocketOptions,
+    /// Who gets in.
+    pub access: AccessOptions,
     /// Streams over HTTP.
     pub streams: StreamOptions,
     /// WebSocket connections.
@@ -78,6 +85,7 @@ impl Default for HttpOptions {
             request_timeout_ms: 60_000,
             document: DocumentLimits::default(),
             sockets: SocketOptions::default(),
+            access: AccessOptions::default(),
             streams: StreamOptions::default(),
             websocket: WebsocketOptions::default(),
         }
@@ -121,6 +129,12 @@ impl fmt::Debug for HttpContext {
 /// Errors that the service gives should have their `extensions.code` (see [`crate::error::add_codes`]).
 pub fn routes<S: GraphqlService>(service: S, options: HttpOptions, context: HttpContext) -> Router {
     let max_body = DefaultBodyLimit::max(options.max_body_bytes);
+    let cors = cors::layer(&options.access.allowed_origins);
     let endpoint = Arc::new(Endpoint::new(service, options, context));
-    Router::new().route(GRAPHQL_PATH, any(endpoint::serve::<S>).layer(max_body)).with_state(endpoint)
+    let route = any(endpoint::serve::<S>).layer(max_body);
+    let route = match cors {
+        Some(cors) => route.layer(cors),
+        None => route,
+    };
+    Router::new().route(GRAPHQL_PATH, route).with_state(endpoint)
 }

@@ -34,6 +34,7 @@ use crate::{
     error::Error,
     graphql::{GraphqlService, ResumeCursor},
     http::{
+        access::{Caller, INIT_NEEDS_TOKEN},
         alarm::Alarm,
         operation::{Outcome, failure},
     },
@@ -67,6 +68,8 @@ enum Phase {
 pub(super) struct Connection<S> {
     socket: WebSocket,
     protocol: Subprotocol,
+    /// From the request that became this connection.
+    caller: Caller,
     server: Arc<Server<S>>,
     phase: Phase,
     /// From the payload of `connection_init`, by operation id. Each is used once.
@@ -95,7 +98,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: GraphqlService> Connection<S> {
-    pub(super) fn new(socket: WebSocket, protocol: Subprotocol, server: Arc<Server<S>>) -> Self {
+    pub(super) fn new(socket: WebSocket, protocol: Subprotocol, caller: Caller, server: Arc<Server<S>>) -> Self {
         let operations = Operations::default();
         let (context, options) = (&server.context, &server.options);
         let source = || Source::new(operations.task());
@@ -121,6 +124,7 @@ impl<S: GraphqlService> Connection<S> {
             operations,
             socket,
             protocol,
+            caller,
             server,
         }
     }
@@ -275,7 +279,7 @@ impl<S: GraphqlService> Connection<S> {
 
     fn on_message(&mut self, message: ClientMessage) -> Result<(), End> {
         match message {
-            ClientMessage::Init(payload) => self.init(payload).map_err(End::Close),
+            ClientMessage::Init(payload) => self.init(payload),
             ClientMessage::Ping(payload) => self.send_text(self.protocol.pong(payload.as_deref())),
             ClientMessage::Pong => Ok(()),
             ClientMessage::Subscribe { id, request } => self.subscribe(id, *request),
@@ -287,13 +291,16 @@ impl<S: GraphqlService> Connection<S> {
         }
     }
 
-    fn init(&mut self, payload: Option<Value>) -> Result<(), CloseReason> {
+    fn init(&mut self, payload: Option<Value>) -> Result<(), End> {
         if !matches!(self.phase, Phase::Waiting) {
-            return Err(CloseReason::SecondInit);
+            return Err(End::Close(CloseReason::SecondInit));
         }
         self.init_deadline.clear();
+        if self.caller == Caller::Unknown && !self.server.access.knows(payload.as_ref()) {
+            return Err(self.refused(CloseReason::Forbidden(INIT_NEEDS_TOKEN.to_owned())));
+        }
         if let Some(cursors) = payload.as_ref().and_then(|payload| payload.get("cursors")) {
-            self.cursors = read_cursors(cursors)?;
+            self.cursors = read_cursors(cursors).map_err(End::Close)?;
         }
         self.phase = Phase::Admitting((self.server.context.on_connect)(payload));
         self.postponed = true;

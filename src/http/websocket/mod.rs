@@ -28,7 +28,11 @@ use self::{
     connection::{Connection, close},
     subprotocol::Subprotocol,
 };
-use super::{HttpContext, operation::Engine};
+use super::{
+    HttpContext, HttpOptions,
+    access::{AccessOptions, Caller},
+    operation::Engine,
+};
 use crate::graphql::GraphqlService;
 
 /// Bytes read at once. Each connection holds a buffer of this size.
@@ -40,6 +44,7 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 /// What all connections share.
 struct Server<S> {
     engine: Arc<Engine<S>>,
+    access: AccessOptions,
     options: WebsocketOptions,
     context: HttpContext,
 }
@@ -51,13 +56,14 @@ pub(super) struct WebsocketServer<S> {
 }
 
 impl<S: GraphqlService> WebsocketServer<S> {
-    pub(super) fn new(engine: Arc<Engine<S>>, options: WebsocketOptions, context: HttpContext) -> Self {
+    pub(super) fn new(engine: Arc<Engine<S>>, options: &HttpOptions, context: HttpContext) -> Self {
+        let (access, options) = (options.access.clone(), options.websocket.clone());
         let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
-        Self { server: Arc::new(Server { engine, options, context }), places }
+        Self { server: Arc::new(Server { engine, access, options, context }), places }
     }
 
     /// Answers a request to become a WebSocket.
-    pub(super) async fn upgrade(&self, request: Request) -> Response {
+    pub(super) async fn upgrade(&self, request: Request, caller: Caller) -> Response {
         let (mut parts, _) = request.into_parts();
         let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => upgrade,
@@ -78,7 +84,7 @@ impl<S: GraphqlService> WebsocketServer<S> {
             match (place, spoken) {
                 (Err(_), _) => close(socket, &server, &CloseReason::Overload("max_connections"), true).await,
                 (Ok(_), None) => close(socket, &server, &CloseReason::NoSubprotocol, true).await,
-                (Ok(_place), Some(spoken)) => Connection::new(socket, spoken, server).run().await,
+                (Ok(_place), Some(spoken)) => Connection::new(socket, spoken, caller, server).run().await,
             }
             drop(open);
         })
