@@ -10,6 +10,7 @@ mod http;
 mod journal;
 mod large;
 mod legacy_websocket;
+mod limits;
 mod multipart;
 mod sqlite_store;
 mod sse;
