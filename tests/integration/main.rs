@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
+mod access;
 mod api;
 mod cli;
 mod crash;
 mod http;
 mod journal;
 mod large;
+mod legacy_websocket;
+mod multipart;
 mod sqlite_store;
+mod sse;
 mod store_conformance;
 mod store_model;
 mod support;
