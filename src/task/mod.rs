@@ -11,6 +11,8 @@ mod job;
 pub mod jobs;
 mod manager;
 mod options;
+#[cfg(target_os = "linux")]
+pub mod program;
 mod recorder;
 mod registry;
 mod request;
