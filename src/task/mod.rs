@@ -11,7 +11,6 @@ mod job;
 pub mod jobs;
 mod manager;
 mod options;
-#[cfg(target_os = "linux")]
 pub mod program;
 mod recorder;
 mod registry;

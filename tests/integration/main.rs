@@ -8,6 +8,8 @@ mod crash;
 mod http;
 mod journal;
 mod large;
+#[cfg(target_os = "linux")]
+mod programs;
 mod sqlite_store;
 mod store_conformance;
 mod support;

@@ -17,7 +17,7 @@ pub(super) enum End {
     Whole,
     /// A carriage return alone: on a terminal, the next line would be written over it.
     Overwritten,
-    /// The limit: the rest was left out.
+    /// The limit: the rest is left out.
     Cut,
 }
 
@@ -30,15 +30,15 @@ pub(super) struct Splitter {
     max_message_bytes: usize,
     max_text_bytes: usize,
     unfinished: Vec<u8>,
-    /// The unfinished line has reached its limit: the rest of it is skipped.
-    full: bool,
+    /// The line was given when it reached its limit: the rest of it is skipped.
+    skipping: bool,
     /// The last byte that came was a carriage return: a newline now belongs to it.
     carriage_return: bool,
 }
 
 impl Splitter {
     pub(super) fn new(max_message_bytes: usize, max_text_bytes: usize) -> Self {
-        Self { max_message_bytes, max_text_bytes, unfinished: Vec::new(), full: false, carriage_return: false }
+        Self { max_message_bytes, max_text_bytes, unfinished: Vec::new(), skipping: false, carriage_return: false }
     }
 
     /// Takes the next bytes and gives each line that they finish.
@@ -47,7 +47,7 @@ impl Splitter {
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
         while let Some(at) = memchr2(b'\n', b'\r', bytes) {
-            self.keep(&bytes[..at]);
+            self.keep(&bytes[..at], &mut give);
             let (end, length) = match &bytes[at..] {
                 [b'\r', b'\n', ..] => (End::Whole, 2),
                 [b'\r', rest @ ..] => {
@@ -56,34 +56,31 @@ impl Splitter {
                 }
                 _ => (End::Whole, 1),
             };
-            give(self.take(end));
-            bytes = &bytes[at + length..];
-            if bytes.is_empty() {
-                return;
+            if !std::mem::take(&mut self.skipping) {
+                give(Line { bytes: std::mem::take(&mut self.unfinished), end });
             }
+            bytes = &bytes[at + length..];
         }
-        self.keep(bytes);
+        self.keep(bytes, &mut give);
     }
 
     /// The line that the output ended in.
-    pub(super) fn finish(mut self) -> Option<Line> {
-        (!self.unfinished.is_empty()).then(|| self.take(End::Whole))
+    pub(super) fn finish(self) -> Option<Line> {
+        (!self.unfinished.is_empty()).then_some(Line { bytes: self.unfinished, end: End::Whole })
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.full {
+    fn keep(&mut self, bytes: &[u8], mut give: impl FnMut(Line)) {
+        if self.skipping {
             return;
         }
         let first = self.unfinished.first().or(bytes.first());
         let limit = if first == Some(&b'{') { self.max_message_bytes } else { self.max_text_bytes };
         let room = limit.saturating_sub(self.unfinished.len());
-        self.full = bytes.len() > room;
         self.unfinished.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    fn take(&mut self, end: End) -> Line {
-        let end = if std::mem::take(&mut self.full) { End::Cut } else { end };
-        Line { bytes: std::mem::take(&mut self.unfinished), end }
+        if bytes.len() > room {
+            self.skipping = true;
+            give(Line { bytes: std::mem::take(&mut self.unfinished), end: End::Cut });
+        }
     }
 }
 

@@ -42,22 +42,29 @@
 //!
 //! # How it is kept under control
 //!
-//! Each program runs under a guard, see [`guard`]: nothing of it outlives its attempt or the server, however they end.
+//! Each program runs under a guard, see `guard`: nothing of it outlives its attempt or the server, however they end.
 //! Only on Linux; elsewhere a kind with a command is an error of the configuration.
 
+#[cfg(target_os = "linux")]
 pub mod guard;
+#[cfg(target_os = "linux")]
 mod guarded;
+#[cfg(target_os = "linux")]
 mod job;
+#[cfg(target_os = "linux")]
 mod lines;
+#[cfg(target_os = "linux")]
 mod message;
 mod options;
+#[cfg(target_os = "linux")]
 mod outcome;
+#[cfg(target_os = "linux")]
 mod output;
 mod template;
 
+#[cfg(target_os = "linux")]
+pub use self::{guarded::GuardExecutable, job::ProgramJob};
 pub use self::{
-    guarded::GuardExecutable,
-    job::ProgramJob,
     options::{Hidden, PASSED_ON, ProgramOptions},
     template::{CommandTemplate, InvalidCommand},
 };

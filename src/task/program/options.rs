@@ -1,4 +1,8 @@
-use std::{ffi::OsString, fmt, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::CommandTemplate;
 use crate::model::LogLevel;
@@ -46,6 +50,21 @@ impl ProgramOptions {
             max_log_bytes: 4 << 20,
             stderr_level: LogLevel::Info,
         }
+    }
+
+    /// Whether the program and its folder are there; what is missing otherwise.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.folder.is_dir() {
+            return Err(format!("its folder {} is not there", self.folder.display()));
+        }
+        let program = Path::new(self.command.program());
+        let is_there = if program.components().count() > 1 {
+            program.is_file()
+        } else {
+            let path = self.environment().into_iter().rev().find(|(name, _)| name == "PATH");
+            path.is_some_and(|(_, path)| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+        };
+        if is_there { Ok(()) } else { Err(format!("its program {} is not there", program.display())) }
     }
 
     /// What the program's environment is made of: a few variables of the server, then those that were configured.

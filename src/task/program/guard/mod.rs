@@ -18,6 +18,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixStream as StdUnixStream, process::CommandExt},
     },
+    path::{self, Path},
     process::Command,
     sync::Arc,
     task::Poll,
@@ -229,6 +230,8 @@ fn start(launch: Launch) -> io::Result<Pid> {
         let message = format!("its folder {} is not there", folder.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
+    // Found from here, not from its folder.
+    let program = if Path::new(program).components().count() > 1 { &path::absolute(program)?.into() } else { program };
     let child = Command::new(program)
         .args(arguments)
         .current_dir(folder)
