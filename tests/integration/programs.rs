@@ -87,8 +87,13 @@ impl Programs {
 
     /// Waits for the end; nothing of the program is left then.
     async fn ended(&self, id: TaskId) -> Ended {
-        let batches: Vec<_> = self.manager.journal().follow(id, 0).try_collect().await.unwrap();
+        let ended = self.finished(id).await;
         assert_eq!(processes_of(&id.to_string()), Vec::<String>::new(), "processes were left behind");
+        ended
+    }
+
+    async fn finished(&self, id: TaskId) -> Ended {
+        let batches: Vec<_> = self.manager.journal().follow(id, 0).try_collect().await.unwrap();
         let body = |followed| match followed {
             Followed::Event(event) => event.body.clone(),
             Followed::Gap { .. } => panic!("a gap"),
@@ -371,6 +376,21 @@ async fn a_shutdown_ends_programs_and_gives_their_tasks_back() {
     let programs = Programs::with(options).await;
     let id = programs.ready("trap '' TERM; echo ready; while :; do sleep 1000; done", |_| {}).await;
     programs.manager.close(async {}).await;
+    gone(&id.to_string()).await;
+}
+
+#[tokio::test]
+async fn an_attempt_begins_when_the_processes_of_the_one_before_are_gone() {
+    let options = TaskOptions { retry_backoff_ms: 1, ..TaskOptions::default() };
+    let programs = Programs::with(options).await;
+    // All processes hold the lock, until the last has ended.
+    let script = "exec 9>lock; flock -n 9 || exit 64; setsid sh -c 'trap \"\" TERM; sleep 1000' & sleep 1000";
+    programs.register("sh", &["sh", "-c", script], |_| {});
+    let mut request = StartTask::new("sh");
+    (request.max_attempts, request.timeout_ms) = (Some(3), Some(100));
+    let id = programs.manager.start(request).await.unwrap().id;
+    let ended = programs.finished(id).await;
+    assert_eq!((ended.task.attempt, ended.error().0), (3, code::TIMEOUT), "{:?}", ended.error());
     gone(&id.to_string()).await;
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,10 @@ use crate::{
 
 /// Steps that wait to be recorded: more than one attempt can have.
 const MAX_STEPS: usize = 32;
+/// How soon it looks again whether a program without its guard has ended.
+const LOST_INTERVAL: Duration = Duration::from_millis(10);
+/// How often it does.
+const LOST_CHECKS: u32 = 100;
 
 /// A program as the work of a kind.
 #[derive(Debug)]
@@ -45,7 +49,8 @@ impl ProgramJob {
         environment.push(("MEANWHILE_TASK".into(), ctx.task().to_string().into()));
         environment.push(("MEANWHILE_ATTEMPT".into(), ctx.attempt().to_string().into()));
         let (folder, leftover_grace_ms) = (self.options.folder.clone(), self.options.leftover_grace_ms);
-        Ok(Launch { command, folder, environment, input, leftover_grace_ms })
+        let lock = format!("meanwhile/{}", ctx.task());
+        Ok(Launch { command, folder, environment, input, lock, leftover_grace_ms })
     }
 }
 
@@ -143,11 +148,21 @@ impl Control<'_> {
                 None => {
                     // What the guard would have done, as far as it can be done without it.
                     if let (Some(program), None) = (program, exit) {
-                        let _ = kill_process_group(program, Signal::KILL);
+                        self.kill_without_guard(program).await;
                     }
                     return Err(guard_lost());
                 }
             }
+        }
+    }
+
+    async fn kill_without_guard(&self, program: Pid) {
+        let _ = kill_process_group(program, Signal::KILL);
+        for _ in 0..LOST_CHECKS {
+            if test_kill_process_group(program).is_err() {
+                return;
+            }
+            self.ctx.clock().sleep(LOST_INTERVAL).await;
         }
     }
 

@@ -138,6 +138,9 @@ impl<'a> Output<'a> {
                 Meaning::Text if is_overwritten => {}
                 Meaning::Text => {
                     self.remember(stream, &shown);
+                    if self.is_full() {
+                        continue;
+                    }
                     if text.len() + 1 + shown.len() > self.ctx.options.max_message_bytes {
                         self.log(stream, &mut text).await?;
                     }
@@ -159,6 +162,11 @@ impl<'a> Output<'a> {
             Message::Result(value) => self.lock().result = Some(value),
         }
         Ok(())
+    }
+
+    /// Whether no log line is recorded any more.
+    fn is_full(&self) -> bool {
+        self.lock().log_bytes > self.options.max_log_bytes
     }
 
     async fn log(&self, stream: Stream, text: &mut String) -> Result<(), JobError> {

@@ -17,6 +17,8 @@ pub(in crate::task::program) struct Launch {
     pub(in crate::task::program) environment: Vec<(OsString, OsString)>,
     /// What it reads from stdin.
     pub(in crate::task::program) input: Json,
+    /// What no two guards hold at once: whose program it is.
+    pub(in crate::task::program) lock: String,
     /// How long processes that the program left behind may go on, in milliseconds.
     pub(in crate::task::program) leftover_grace_ms: u64,
 }

@@ -6,6 +6,9 @@
 //! was killed with SIGKILL, it ends them at once. Signals that the kernel sends on a parent's death would not do: they
 //! leave grandchildren running, and come when the *thread* that started the program ends.
 //!
+//! A guard begins only when an earlier one of the same task is gone: two attempts never overlap, not even when the
+//! server was killed and has started again meanwhile.
+//!
 //! The program's stdout and stderr are the server's pipes: no byte of them passes through here.
 
 mod message;
@@ -16,7 +19,11 @@ use std::{
     io::{self, Seek, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{net::UnixStream as StdUnixStream, process::CommandExt},
+        linux::net::SocketAddrExt,
+        unix::{
+            net::{SocketAddr, UnixListener, UnixStream as StdUnixStream},
+            process::CommandExt,
+        },
     },
     path::{self, Path},
     process::Command,
@@ -47,6 +54,8 @@ use crate::{
 
 /// How soon it looks again for processes that are to end: those of a parent that has just been killed.
 const KILL_INTERVAL: Duration = Duration::from_millis(10);
+/// How soon it looks again whether an earlier guard of the same task is gone.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 /// How often it tries to kill processes that this user may not kill, before it gives up on them.
 const MAX_VAIN_KILLS: u32 = 200;
 
@@ -88,6 +97,13 @@ impl Guard {
         let launch: Launch = serde_json::from_str(&launch)?;
         let leftover_grace = Duration::from_millis(launch.leftover_grace_ms);
         let mut signals = Signals::new()?;
+        let lock = guard.lock(&launch.lock);
+        let _lock = tokio::select! {
+            biased;
+            // Whatever comes before there is a program, it is that there should be none.
+            _ = orders.next_line() => return Ok(()),
+            lock = lock => lock?,
+        };
         match start(launch) {
             Ok(pid) => {
                 guard.program = Some(pid);
@@ -100,6 +116,19 @@ impl Guard {
             }
         }
         guard.watch(orders, &mut signals, leftover_grace).await
+    }
+
+    /// Waits until no other guard holds the lock. It is held as long as this lives, and by nobody else.
+    ///
+    /// A name in the kernel's own space of socket names: it goes when its process goes, however that ends.
+    async fn lock(&self, name: &str) -> io::Result<UnixListener> {
+        let address = SocketAddr::from_abstract_name(name)?;
+        loop {
+            match UnixListener::bind_addr(&address) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.clock.sleep(LOCK_INTERVAL).await,
+                bound => return bound,
+            }
+        }
     }
 
     /// Until no process is left.
