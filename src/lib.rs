@@ -12,7 +12,7 @@
 //! * [`task`]: starting tasks and running them: [`TaskManager`](task::TaskManager).
 //! * [`source`]: places data comes from.
 //! * [`graphql`]: the API's schema: [`Api`](graphql::Api).
-//! * [`http`]: what is served over HTTP: GraphiQL.
+//! * [`http`]: what is served over HTTP: GraphQL by every transport, and who gets in; health; GraphiQL.
 //! * [`config`]: file, environment and flags: one validated configuration.
 //! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
 //! * [`error`]: the error codes that clients see.

@@ -1,8 +1,11 @@
 //! The command line: what may be typed, and what each command does with it.
 
 mod logging;
+mod variables;
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -10,14 +13,15 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, Overrides, parse_listen},
+    config::{Config, ConfigError, Overrides, parse_listen},
     exit::{self, StartError},
     graphql,
+    http::Token,
     serve::serve,
     shutdown::{self, Shutdown},
 };
@@ -28,9 +32,15 @@ const THREADS_DEADLINE: Duration = Duration::from_secs(1);
 const EXAMPLES: &str = "\
 Examples:
   meanwhile                                 serve on 127.0.0.1:8000, with example sources
-  meanwhile --listen 0.0.0.0:80 --data /var/lib/meanwhile
+  meanwhile --listen 0.0.0.0:80 --token-file token --data /var/lib/meanwhile
   meanwhile serve --config meanwhile.toml   with sources of your own
-  meanwhile schema > schema.graphql";
+  meanwhile schema > schema.graphql
+
+The log goes to stderr. MEANWHILE_LOG says what is in it: a level, such as `debug`, or `meanwhile=debug,warn`.";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit::help())
+}
 
 /// A GraphQL server for slow work: durable background tasks, and live streams that go on without gap or duplicate.
 #[derive(Debug, Parser)]
@@ -39,7 +49,7 @@ Examples:
     version,
     // `meanwhile --listen …` is `meanwhile serve --listen …`.
     args_conflicts_with_subcommands = true,
-    after_help = format!("{EXAMPLES}\n\n{}", exit::help()),
+    after_help = after_help(),
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -51,6 +61,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (also what happens without a command)
+    #[command(after_help = after_help())]
     Serve(ServeArgs),
     /// Print the GraphQL schema
     Schema,
@@ -78,9 +89,33 @@ struct ServeArgs {
     /// Folder with GraphiQL's files, for browsers without internet; otherwise they come from a CDN
     #[arg(long, value_name = "DIR", env = "MEANWHILE_GRAPHIQL_ASSETS", hide_env_values = true)]
     graphiql_assets: Option<PathBuf>,
+    /// File with the token that clients have to send; the token itself may stand in MEANWHILE_TOKEN instead
+    #[arg(long, value_name = "FILE", env = "MEANWHILE_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+    /// Listen where other machines can reach it although no token is needed
+    #[arg(long)]
+    insecure: bool,
 }
 
+/// A secret does not belong on a command line, where others can see it.
+const TOKEN_VARIABLE: &str = "MEANWHILE_TOKEN";
+
 impl Cli {
+    /// What the program was called with. Ends the process when that cannot be understood, or asks for help.
+    pub fn from_process() -> Self {
+        let args: Vec<String> = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let command = variables::without_empty(Self::command());
+        let parsed = command.clone().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            // Who reads the rest of it knows already.
+            let _ = error.print();
+            if let Some(variable) = variables::to_blame(&error, &command, &args) {
+                eprintln!("\nThe value comes from the environment variable {variable}.");
+            }
+            std::process::exit(error.exit_code())
+        })
+    }
+
     /// Does what was asked for, until it is done.
     pub fn run(self) -> Result<(), StartError> {
         match self.command {
@@ -107,9 +142,28 @@ fn print(text: &str) -> Result<(), StartError> {
 
 impl ServeArgs {
     fn into_config(self) -> Result<Config, StartError> {
-        let overrides = Overrides { listen: self.listen, data: self.data, graphiql_assets: self.graphiql_assets };
+        let token = match self.token_file {
+            // What is typed wins.
+            Some(_) => None,
+            None => token(env::var_os(TOKEN_VARIABLE))?,
+        };
+        let overrides = Overrides {
+            listen: self.listen,
+            data: self.data,
+            graphiql_assets: self.graphiql_assets,
+            token_file: self.token_file,
+            token,
+            insecure: self.insecure,
+        };
         Ok(Config::load(self.config.as_deref())?.with(overrides))
     }
+}
+
+/// The token in the environment, if there is one.
+fn token(value: Option<OsString>) -> Result<Option<Token>, ConfigError> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let token = Token::new(value.to_str().unwrap_or_default());
+    token.map(Some).map_err(|message| ConfigError { location: None, key: Some(TOKEN_VARIABLE.to_owned()), message })
 }
 
 fn run_serve(args: ServeArgs) -> Result<(), StartError> {
@@ -131,8 +185,6 @@ fn run_serve(args: ServeArgs) -> Result<(), StartError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
@@ -180,9 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_environment_is_checked_and_not_told() {
+        assert_eq!(token(None), Ok(None));
+        assert_eq!(token(Some("".into())), Ok(None));
+        assert!(token(Some("0123456789abcdef".into())).unwrap().unwrap().is("0123456789abcdef"));
+        let error = token(Some("secret".into())).unwrap_err().to_string();
+        assert!(error.contains("MEANWHILE_TOKEN") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
     fn help_has_examples_variables_and_exit_codes() {
         let help = parse(&["--help"]).unwrap_err().to_string();
-        for expected in ["Examples:", "MEANWHILE_LISTEN", "MEANWHILE_GRAPHIQL_ASSETS", "Exit codes:", "78"] {
+        for expected in
+            ["Examples:", "MEANWHILE_LISTEN", "MEANWHILE_GRAPHIQL_ASSETS", "MEANWHILE_TOKEN", "Exit codes:", "78"]
+        {
             assert!(help.contains(expected), "{expected} is missing in\n{help}");
         }
     }

@@ -3,6 +3,7 @@
 //! Each section has a struct whose `Default` is the only place its defaults stand in. Every limit's name
 //! carries its unit. Unknown keys are errors, and every error is one line that says where and what to do.
 
+mod access;
 mod api;
 mod error;
 mod http;
@@ -28,7 +29,7 @@ pub use self::{
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
 };
-use crate::{graphql::ApiOptions, journal::JournalOptions, task::TaskOptions};
+use crate::{graphql::ApiOptions, http::Token, journal::JournalOptions, task::TaskOptions};
 
 /// Used when no file is named.
 const BUILTIN: &str = include_str!("builtin.toml");
@@ -63,6 +64,12 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// Instead of `server.graphiql_assets`.
     pub graphiql_assets: Option<PathBuf>,
+    /// Instead of `server.token_file`.
+    pub token_file: Option<PathBuf>,
+    /// The token itself, instead of one in a file.
+    pub token: Option<Token>,
+    /// Also when `server.insecure` does not say so.
+    pub insecure: bool,
 }
 
 impl Config {
@@ -114,6 +121,13 @@ impl Config {
         if overrides.graphiql_assets.is_some() {
             self.server.graphiql_assets = overrides.graphiql_assets;
         }
+        if overrides.token_file.is_some() {
+            self.server.token_file = overrides.token_file;
+        }
+        if overrides.token.is_some() {
+            self.server.http.access.token = overrides.token;
+        }
+        self.server.insecure |= overrides.insecure;
         self
     }
 }

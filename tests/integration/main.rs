@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
+mod access;
 mod api;
 mod cli;
 mod crash;
 mod http;
 mod journal;
 mod large;
+mod legacy_websocket;
+mod multipart;
 #[cfg(target_os = "linux")]
 mod programs;
 mod sqlite_store;
+mod sse;
 mod store_conformance;
+mod store_model;
 mod support;
 mod tasks;
 mod websocket;

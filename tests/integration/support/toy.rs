@@ -144,6 +144,15 @@ impl Streams {
         Err(meanwhile::error::Error::not_found("no such thing"))
     }
 
+    /// `from` and on to `to`, each with its number as its cursor; goes on after the one that the transport brought.
+    /// Without `ends` it then waits.
+    async fn resume(&self, ctx: &Context<'_>, to: u64, ends: bool) -> impl Stream<Item = u64> {
+        let after = ctx.data_opt::<ResumeCursor>().map_or(0, |cursor| cursor.0.parse().unwrap());
+        let numbers = stream::iter(after + 1..=to);
+        let rest = if ends { stream::empty().left_stream() } else { stream::pending().right_stream() };
+        Hands::of(ctx).counted(numbers.chain(rest))
+    }
+
     async fn break_off(&self) -> impl Stream<Item = Result<usize, meanwhile::error::Error>> {
         stream::iter([Ok(1), Err(meanwhile::error::Error::not_found("gone")), Ok(2)])
     }
@@ -172,8 +181,14 @@ impl Executor for Toy {
 
     fn execute_stream(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
         let responses = self.0.execute_stream_with_session_data(request, session.unwrap_or_default());
-        let with_codes = |mut response| {
+        let with_codes = |mut response: Response| {
             add_codes(&mut response);
+            // What the API does with an event's cursor.
+            if let async_graphql::Value::Object(data) = &response.data
+                && let Some(async_graphql::Value::Number(number)) = data.get("resume")
+            {
+                response.extensions.insert("cursor".to_owned(), number.to_string().into());
+            }
             response
         };
         responses.map(with_codes).boxed()
@@ -201,9 +216,19 @@ impl ToyServer {
         let mut context = HttpContext::new(as_clock, shutdown.clone());
         change(&mut context);
         let hands = Hands::default();
-        let app: Router = routes(Plain(Toy::new(&hands)), options, context.clone());
-        let address = serve(app).await;
+        let app: Router = routes(Plain(Toy::new(&hands)), options.clone(), context.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = context.clone();
+        tokio::spawn(async move { meanwhile::http::serve(listener, app, &options.sockets, &served).await });
         Self { address, hands, clock, shutdown, context }
+    }
+
+    /// Ends when no connection outlives its request.
+    pub(crate) async fn none_open(&self) {
+        while self.context.connections.open() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {
