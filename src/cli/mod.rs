@@ -65,6 +65,13 @@ enum Command {
     Serve(ServeArgs),
     /// Print the GraphQL schema
     Schema,
+    /// Guard a program that runs as a task: started by the server itself
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard {
+        /// Which task, for those who look at the system's processes
+        label: String,
+    },
 }
 
 /// Flags win over environment variables, and both over the configuration file.
@@ -115,6 +122,10 @@ impl Cli {
             None => run_serve(self.serve),
             Some(Command::Serve(args)) => run_serve(args),
             Some(Command::Schema) => print(&graphql::sdl()),
+            #[cfg(target_os = "linux")]
+            Some(Command::Guard { .. }) => {
+                crate::task::program::guard::run().map_err(|error| StartError::Unexpected(error.to_string()))
+            }
         }
     }
 }
@@ -185,7 +196,7 @@ mod tests {
         match cli.command {
             None => cli.serve,
             Some(Command::Serve(args)) => args,
-            Some(Command::Schema) => panic!("{args:?} is not `serve`"),
+            Some(_) => panic!("{args:?} is not `serve`"),
         }
     }
 

@@ -8,6 +8,7 @@ mod api;
 mod error;
 mod http;
 mod journal;
+mod kinds;
 mod section;
 mod server;
 mod sources;
@@ -23,6 +24,7 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    kinds::{KindConfig, register_kinds},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
@@ -49,6 +51,8 @@ pub struct Config {
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// Programs that are kinds of tasks, in the order of the file.
+    pub kinds: Vec<KindConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -97,6 +101,7 @@ impl Config {
             tasks: tasks::read(root.section("tasks")?)?,
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
+            kinds: KindConfig::read_all(root.section("kinds")?)?,
         };
         root.finish()?;
         // Transports look at a document before the API does.

@@ -19,9 +19,6 @@ use crate::{
     },
 };
 
-/// The longest name of a source, in bytes.
-const MAX_NAME_BYTES: usize = 64;
-
 /// A source, as configured. `[sources.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceConfig {
@@ -49,12 +46,7 @@ impl SourceConfig {
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
         let mut location = section.location().clone();
-        if !is_name(&name) {
-            let message = format!(
-                "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
-            );
-            return Err(section.error_here(message));
-        }
+        section.check_name(&name)?;
         let Entry { value, location: type_location } = section.required_text("type")?;
         let options = match value.as_str() {
             "sql" => {
@@ -71,12 +63,6 @@ impl SourceConfig {
         section.finish()?;
         Ok(Self { name, location, options })
     }
-}
-
-fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME_BYTES
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 fn read_sql(section: &mut Section<'_>) -> Result<(SqlOptions, Location), ConfigError> {

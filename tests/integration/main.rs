@@ -12,6 +12,8 @@ mod large;
 mod legacy_websocket;
 mod limits;
 mod multipart;
+#[cfg(target_os = "linux")]
+mod programs;
 mod sqlite_store;
 mod sse;
 mod store_conformance;
