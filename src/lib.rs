@@ -51,6 +51,7 @@ pub mod exit;
 pub mod graphql;
 pub mod http;
 pub mod journal;
+pub mod jq;
 pub mod model;
 pub mod serve;
 pub mod shutdown;
