@@ -4,6 +4,7 @@
 //! carries its unit. Unknown keys are errors, and every error is one line that says where and what to do.
 
 mod api;
+mod args;
 mod error;
 mod http;
 mod journal;

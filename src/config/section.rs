@@ -40,6 +40,13 @@ pub(super) struct Entry<T> {
     pub(super) location: Location,
 }
 
+/// What can stand under a name of the user's own.
+#[derive(Debug)]
+pub(super) enum Named<'a> {
+    Text(Entry<String>),
+    Section(Section<'a>),
+}
+
 impl<'a> Section<'a> {
     /// The whole file.
     pub(super) fn parse(document: &'a Document<'a>) -> Result<Self, ConfigError> {
@@ -66,6 +73,16 @@ impl<'a> Section<'a> {
     /// An error about this table.
     pub(super) fn error_here(&self, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.location.clone(), self.path.clone(), message)
+    }
+
+    /// The table's full key.
+    pub(super) fn path_of_table(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether a key that was asked for is there.
+    pub(super) fn was_given(&self, key: &str) -> bool {
+        self.known.iter().any(|(known, location)| *known == key && location.is_some())
     }
 
     /// Where the table stands.
@@ -96,6 +113,45 @@ impl<'a> Section<'a> {
             Ok((name, section))
         };
         entries.into_iter().map(named).collect()
+    }
+
+    /// What stands in this table under names of the user's own, in the order of the file: texts, or tables.
+    pub(super) fn named_entries(mut self) -> Result<Vec<(String, Named<'a>)>, ConfigError> {
+        let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
+            let span = if value.get_ref().is_table() { key.span() } else { value.span() };
+            let location = self.document.location(&span);
+            let name = key.into_inner().into_owned();
+            let entry = match value.into_inner() {
+                DeValue::String(text) => Named::Text(Entry { value: text.into_owned(), location }),
+                table @ DeValue::Table(_) => {
+                    Named::Section(self.as_section(self.key(&name), Entry { value: table, location })?)
+                }
+                other => {
+                    let message = format!("must be a text or a table, not {}", describe(&other));
+                    return Err(ConfigError::at(location, self.key(&name), message));
+                }
+            };
+            Ok((name, entry))
+        };
+        entries.into_iter().map(named).collect()
+    }
+
+    /// A list of texts; empty when the key is not there.
+    pub(super) fn texts(&mut self, key: &'static str) -> Result<Vec<Entry<String>>, ConfigError> {
+        let Some(Entry { value, location }) = self.take(key) else { return Ok(Vec::new()) };
+        let DeValue::Array(items) = value else {
+            return Err(self.wrong(key, location, "must be a list of texts, such as [\"a\", \"b\"]", &value));
+        };
+        let text = |item: Spanned<DeValue<'a>>| {
+            let location = self.document.location(&item.span());
+            match item.into_inner() {
+                DeValue::String(text) => Ok(Entry { value: text.into_owned(), location }),
+                other => Err(self.wrong(key, location, "must be a list of texts", &other)),
+            }
+        };
+        items.into_iter().map(text).collect()
     }
 
     fn as_section(&self, path: String, entry: Entry<DeValue<'a>>) -> Result<Section<'a>, ConfigError> {
