@@ -50,6 +50,7 @@ pub mod error;
 pub mod exit;
 pub mod graphql;
 pub mod http;
+pub mod join;
 pub mod journal;
 pub mod jq;
 pub mod model;
