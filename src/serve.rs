@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_sources},
+    config::{Config, build_joins, build_sources},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -30,6 +30,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
     let sources = build_sources(&config, &clock, &mut random)?;
+    let joins = build_joins(&config, &sources)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
     let store: Arc<dyn Store> = Arc::new(store);
@@ -39,7 +40,7 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
-    let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
+    let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let connections = context.connections.clone();
     let app = app(&config, api, &manager, context)?;

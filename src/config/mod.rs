@@ -7,6 +7,7 @@ mod api;
 mod args;
 mod error;
 mod http;
+mod joins;
 mod journal;
 mod section;
 mod server;
@@ -23,6 +24,7 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    joins::{JoinConfig, build_joins},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
@@ -49,6 +51,8 @@ pub struct Config {
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// What is fetched together, in the order of the file.
+    pub joins: Vec<JoinConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -91,6 +95,7 @@ impl Config {
             tasks: tasks::read(root.section("tasks")?)?,
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
+            joins: JoinConfig::read_all(root.section("joins")?)?,
         };
         root.finish()?;
         // Transports look at a document before the API does.

@@ -7,7 +7,7 @@ use async_graphql::{
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 
-use super::{limits::DocumentLimits, subscription_root};
+use super::{join::RequestJoins, limits::DocumentLimits, subscription_root};
 use crate::error::Error;
 
 /// In a request's data: this was done, and this is the operation's type.
@@ -37,6 +37,7 @@ pub fn prepare(request: &mut Request, limits: &DocumentLimits) -> Result<Option<
         request.set_parsed_query(document);
     }
     request.data.insert(Prepared(operation_type));
+    request.data.insert(RequestJoins::default());
     Ok(operation_type)
 }
 
