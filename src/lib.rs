@@ -11,6 +11,7 @@
 //! * [`journal`]: following them: replay, then live.
 //! * [`task`]: starting tasks and running them: [`TaskManager`](task::TaskManager).
 //! * [`source`]: places data comes from.
+//! * [`join`]: several of them at once, made into one whole; [`jq`]: the filters for that, within limits.
 //! * [`graphql`]: the API's schema: [`Api`](graphql::Api).
 //! * [`http`]: what is served over HTTP: GraphiQL.
 //! * [`config`]: file, environment and flags: one validated configuration.
@@ -22,7 +23,8 @@
 //!
 //! ```text
 //! http ──► graphql ──► task ──► journal ──► store
-//!             └──────► source ◄── task::jobs::collect
+//!             ├──────► source ◄── task::jobs::collect
+//!             └──────► join ───► source, jq
 //! ```
 //!
 //! All speak the words of `model`. Nothing points back: the store offers a feed of commits, it calls nobody.

@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod crash;
 mod http;
+mod joins;
 mod journal;
 mod large;
 mod sqlite_store;
