@@ -223,7 +223,7 @@ async fn a_configuration_whose_joins_cannot_run_is_refused_with_its_place() {
     for (change, expected) in [
         (
             ("depends_on = [\"customer\"]", "depends_on = [\"customr\"]"),
-            "37:13: `joins.shop.parts.orders`: part `orders` depends on `customr`",
+            "32:19: `joins.shop.parts.orders`: part `orders` depends on `customr`",
         ),
         (
             ("source = \"customer\"\nrequired", "source = \"customr\"\nrequired"),
