@@ -31,6 +31,7 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     let sources = build_sources(&config, &clock, &mut random)?;
     let joins = build_joins(&config, &sources)?;
+    let graphiql = graphiql_pages(&config)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
     let store: Arc<dyn Store> = Arc::new(store);
@@ -43,7 +44,7 @@ pub async fn serve(
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let connections = context.connections.clone();
-    let app = app(&config, api, &manager, context)?;
+    let app = app(&config, api, &manager, context).merge(graphiql);
     announce(&config, address);
 
     let stop_accepting = shutdown.soft().clone().cancelled_owned();
@@ -79,22 +80,26 @@ pub async fn serve(
     served.map_err(|error| StartError::Unexpected(format!("the server has failed: {error}")))
 }
 
-fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -> Result<Router, StartError> {
+/// GraphiQL's pages; none when it is off.
+fn graphiql_pages(config: &Config) -> Result<Router, StartError> {
+    if !config.server.graphiql {
+        return Ok(Router::new());
+    }
+    let assets = match &config.server.graphiql_assets {
+        None => GraphiqlAssets::Cdn,
+        Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Graphiql)?,
+    };
+    Ok(graphiql::routes(assets))
+}
+
+fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -> Router {
     let checked = manager.clone();
     let check: HealthCheck = Arc::new(move || {
         let manager = checked.clone();
         async move { manager.check().await.map_err(|error| error.to_string()) }.boxed()
     });
     let health = http::health(check, context.clock.clone(), context.shutdown.clone());
-    let mut app = http::routes(api, config.server.http.clone(), context).merge(health).fallback(http::not_found);
-    if config.server.graphiql {
-        let assets = match &config.server.graphiql_assets {
-            None => GraphiqlAssets::Cdn,
-            Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Graphiql)?,
-        };
-        app = app.merge(graphiql::routes(assets));
-    }
-    Ok(app)
+    http::routes(api, config.server.http.clone(), context).merge(health).fallback(http::not_found)
 }
 
 /// Listens on the address; says which port it became.

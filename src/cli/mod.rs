@@ -1,8 +1,10 @@
 //! The command line: what may be typed, and what each command does with it.
 
 mod logging;
+mod variables;
 
 use std::{
+    env,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -10,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
@@ -30,7 +32,13 @@ Examples:
   meanwhile                                 serve on 127.0.0.1:8000, with example sources
   meanwhile --listen 0.0.0.0:80 --data /var/lib/meanwhile
   meanwhile serve --config meanwhile.toml   with sources of your own
-  meanwhile schema > schema.graphql";
+  meanwhile schema > schema.graphql
+
+The log goes to stderr. MEANWHILE_LOG says what is in it: a level, such as `debug`, or `meanwhile=debug,warn`.";
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit::help())
+}
 
 /// A GraphQL server for slow work: durable background tasks, and live streams that go on without gap or duplicate.
 #[derive(Debug, Parser)]
@@ -39,7 +47,7 @@ Examples:
     version,
     // `meanwhile --listen …` is `meanwhile serve --listen …`.
     args_conflicts_with_subcommands = true,
-    after_help = format!("{EXAMPLES}\n\n{}", exit::help()),
+    after_help = after_help(),
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -51,6 +59,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (also what happens without a command)
+    #[command(after_help = after_help())]
     Serve(ServeArgs),
     /// Print the GraphQL schema
     Schema,
@@ -74,6 +83,21 @@ struct ServeArgs {
 }
 
 impl Cli {
+    /// What the program was called with. Ends the process when that cannot be understood, or asks for help.
+    pub fn from_process() -> Self {
+        let args: Vec<String> = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let command = variables::without_empty(Self::command());
+        let parsed = command.clone().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| {
+            // Who reads the rest of it knows already.
+            let _ = error.print();
+            if let Some(variable) = variables::to_blame(&error, &command, &args) {
+                eprintln!("\nThe value comes from the environment variable {variable}.");
+            }
+            std::process::exit(error.exit_code())
+        })
+    }
+
     /// Does what was asked for, until it is done.
     pub fn run(self) -> Result<(), StartError> {
         match self.command {
@@ -120,8 +144,6 @@ fn run_serve(args: ServeArgs) -> Result<(), StartError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {

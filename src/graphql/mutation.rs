@@ -30,9 +30,9 @@ pub(super) struct StartTaskInput {
     /// when the request is another one.
     idempotency_key: Option<String>,
     /// How many attempts may fail before the task does; nothing said: what the kind says.
-    max_attempts: Option<u32>,
+    max_attempts: Option<i32>,
     /// Time limit of one attempt, in milliseconds; nothing said: what the kind says.
-    timeout_ms: Option<u64>,
+    timeout_ms: Option<i64>,
 }
 
 impl From<StartTaskInput> for StartTask {
@@ -44,8 +44,9 @@ impl From<StartTaskInput> for StartTask {
             priority: input.priority.unwrap_or(0),
             run_at: input.run_at.map(|time| time.0),
             idempotency_key: input.idempotency_key,
-            max_attempts: input.max_attempts,
-            timeout_ms: input.timeout_ms,
+            // What is below zero is out of range like zero: the manager says what is in range.
+            max_attempts: input.max_attempts.map(|attempts| u32::try_from(attempts).unwrap_or(0)),
+            timeout_ms: input.timeout_ms.map(|timeout_ms| u64::try_from(timeout_ms).unwrap_or(0)),
         }
     }
 }

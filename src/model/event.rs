@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Progress, TaskError, TaskId, TaskStatus};
+use super::{Json, Progress, TaskError, TaskId, TaskStatus, json::present};
 
 /// Number of an event in its task: from 1, without holes.
 pub type Seq = u64;
@@ -15,7 +15,7 @@ pub struct Event {
     pub seq: Seq,
     /// The attempt during which it happened; 0 before the first.
     pub attempt: u32,
-    /// When it was recorded, to the millisecond.
+    /// When it happened, to the millisecond.
     pub at: DateTime<Utc>,
     /// What happened.
     pub body: EventBody,
@@ -71,9 +71,7 @@ impl EventBody {
     pub fn weight_bytes(&self) -> usize {
         match self {
             Self::Status(change) => {
-                let error = change.error.as_ref().map_or(0, |error| {
-                    error.message.len() + error.code.len() + error.details.as_ref().map_or(0, Json::len)
-                });
+                let error = change.error.as_ref().map_or(0, TaskError::weight_bytes);
                 change.result.as_ref().map_or(0, Json::len) + error
             }
             Self::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
@@ -92,7 +90,7 @@ pub struct StatusChange {
     #[serde(default)]
     pub progress: Progress,
     /// What the handler gave back, on completion.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub result: Option<Json>,
     /// Why the attempt ended, when it ended badly.
     #[serde(default, skip_serializing_if = "Option::is_none")]

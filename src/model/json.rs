@@ -31,9 +31,9 @@ impl Json {
         Ok(Self(Arc::from(serde_json::to_string(value)?)))
     }
 
-    /// Reads the value as a `T`.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, InvalidJson> {
-        Ok(serde_json::from_str(&self.0)?)
+    /// Reads the value as a `T`. The error says what does not fit.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
     }
 
     /// The JSON text.
@@ -93,6 +93,11 @@ impl<'de> Deserialize<'de> for Json {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         Ok(Self(Arc::from(raw.get())))
     }
+}
+
+/// Reads a field that is there, also when it is `null`: a value like any other, which serde takes for none.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Progress, Seq, TaskId};
+use super::{Json, Progress, Seq, TaskId, json::present};
 
 /// Where a task stands. The state machine is drawn in [`after_attempt`](super::after_attempt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,12 +55,19 @@ pub struct TaskError {
     /// For people.
     pub message: String,
     /// The handler's own data about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub details: Option<Json>,
     /// The attempt that failed.
     pub attempt: u32,
     /// Whether trying again could help, as the handler sees it.
     pub retryable: bool,
+}
+
+impl TaskError {
+    /// What its texts occupy, about.
+    pub fn weight_bytes(&self) -> usize {
+        self.message.len() + self.code.len() + self.details.as_ref().map_or(0, Json::len)
+    }
 }
 
 /// One unit of background work, as it stood when it was read.
@@ -107,6 +114,12 @@ pub struct Task {
 }
 
 impl Task {
+    /// What its input, result and error occupy, about.
+    pub fn weight_bytes(&self) -> usize {
+        let error = self.error.as_ref().map_or(0, TaskError::weight_bytes);
+        self.input.len() + self.result.as_ref().map_or(0, Json::len) + error
+    }
+
     /// When the task was started by its client.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.id.created_at()

@@ -175,7 +175,7 @@ pub enum Order {
 }
 
 /// A page of tasks to read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskQuery {
     /// Which tasks.
     pub filter: TaskFilter,
@@ -187,6 +187,22 @@ pub struct TaskQuery {
     pub order: Order,
     /// At most so many.
     pub limit: usize,
+    /// At most about so many bytes of inputs, results and errors, but at least one task.
+    pub limit_bytes: usize,
+}
+
+impl Default for TaskQuery {
+    /// The newest 100, of any sort.
+    fn default() -> Self {
+        Self {
+            filter: TaskFilter::default(),
+            below: None,
+            above: None,
+            order: Order::default(),
+            limit: 100,
+            limit_bytes: 4 << 20,
+        }
+    }
 }
 
 /// A page of tasks.
@@ -239,7 +255,7 @@ pub enum StoreError {
     #[error("attempt {} of {} is no longer the running one", .0.attempt, .0.task)]
     Stale(AttemptRef),
     /// The disk, or the database's own limit, is full. Nothing was written; it may work later.
-    #[error("the store is full: free some disk space, then try again")]
+    #[error("the store is full: free disk space (or raise `max_database_bytes`, if it is set), then try again")]
     Full,
     /// The store does not work any more; the process has to be started again.
     #[error("the store has failed: {0}")]

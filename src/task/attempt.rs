@@ -16,9 +16,6 @@ use crate::{
     store::{Attempt, AttemptWrite, StoreError},
 };
 
-/// Wait before an outcome is written again that found the store full.
-const FULL_RETRY: Duration = Duration::from_millis(500);
-
 /// How the handler's run came to its end.
 enum End {
     Returned(Result<Json, JobError>),
@@ -33,8 +30,7 @@ enum End {
 /// Runs an attempt and records how it ended.
 pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running) {
     let stale = CancellationToken::new();
-    let recorder =
-        Recorder::new(shared.store.clone(), shared.clock.clone(), attempt.by, &shared.options, stale.clone());
+    let recorder = Recorder::new(&shared, attempt.by, stale.clone());
     let end = handle(&shared, &attempt, &running, recorder.clone(), &stale).await;
     let write = recorder.close().await;
     if let Some(outcome) = outcome(&shared, &attempt, &running, end) {
@@ -88,6 +84,8 @@ async fn handle(
         () = stale.cancelled() => End::Stale,
     };
     handler.abort();
+    // For what it may have spawned.
+    running.stop.cancel();
     end
 }
 
@@ -167,12 +165,13 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
     })
 }
 
-/// Writes the outcome; waits while the store is full. The write keeps its number, so it can be repeated.
+/// Writes the outcome; waits while the store is full, unless the server is to stop: then the next start finds the
+/// attempt lost. The write keeps its number, so it can be repeated.
 async fn finish(shared: &Shared, write: AttemptWrite, outcome: Outcome) -> Option<TaskStatus> {
     loop {
         match shared.store.finish(write.clone(), outcome.clone()).await {
             Ok(status) => return Some(status),
-            Err(StoreError::Full) => shared.clock.sleep(FULL_RETRY).await,
+            Err(StoreError::Full) if !shared.release.is_cancelled() => shared.wait_for_space().await,
             Err(error) => {
                 let (task, attempt) = (write.by.task, write.by.attempt);
                 tracing::warn!(%task, attempt, %error, "the end of an attempt could not be recorded");

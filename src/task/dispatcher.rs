@@ -24,12 +24,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Ok(claimed) => claimed
                     .next_due
                     .map_or(POLL, |due| (due - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL)),
-                Err(StoreError::Closed) => return,
-                Err(error @ StoreError::Failed(_)) => {
-                    tracing::error!(%error, "no task can be run any more");
-                    shared.failed.cancel();
-                    return;
-                }
+                // Not the dispatcher's to say: see `watch_store`.
+                Err(StoreError::Closed | StoreError::Failed(_)) => return,
                 Err(error) => {
                     tracing::warn!(%error, "tasks could not be claimed");
                     PAUSE

@@ -12,6 +12,8 @@ use crate::{
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// The most attempts a task can ask for.
 const MAX_ATTEMPTS: u32 = 1000;
+/// The longest time limit of an attempt: what GraphQL's `Int` can carry, almost 25 days.
+const MAX_TIMEOUT_MS: u64 = i32::MAX as u64;
 
 /// A request to start a task, as its client makes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,8 +79,8 @@ impl StartTask {
         if self.max_attempts.is_some_and(|attempts| attempts == 0 || attempts > MAX_ATTEMPTS) {
             return Err(Error::invalid(format!("maxAttempts goes from 1 to {MAX_ATTEMPTS}")));
         }
-        if self.timeout_ms == Some(0) {
-            return Err(Error::invalid("timeoutMs is at least 1"));
+        if self.timeout_ms.is_some_and(|timeout_ms| timeout_ms == 0 || timeout_ms > MAX_TIMEOUT_MS) {
+            return Err(Error::invalid(format!("timeoutMs goes from 1 to {MAX_TIMEOUT_MS}")));
         }
         let idempotency = match &self.idempotency_key {
             None => None,

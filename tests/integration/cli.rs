@@ -35,6 +35,18 @@ fn a_wrong_configuration_is_one_line_that_says_where() {
 }
 
 #[test]
+fn a_variable_that_is_empty_says_nothing_and_a_wrong_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = meanwhile(folder.path(), &["schema"], &[("MEANWHILE_LISTEN", ""), ("MEANWHILE_CONFIG", "")]);
+    assert!(output.status.success(), "{output:?}");
+    let output = meanwhile(folder.path(), &["serve"], &[("MEANWHILE_LISTEN", "8000")]);
+    let (code, message) = failure(&output);
+    assert!(code == 2 && message.contains("environment variable MEANWHILE_LISTEN"), "{message}");
+    let output = meanwhile(folder.path(), &["serve", "--listen=1"], &[("MEANWHILE_LISTEN", "8000")]);
+    assert!(!failure(&output).1.contains("MEANWHILE_LISTEN."), "{output:?}");
+}
+
+#[test]
 fn a_missing_configuration_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (code, message) = failure(&meanwhile(folder.path(), &["--config", "no.toml"], &[]));

@@ -11,6 +11,7 @@ mod journal;
 mod large;
 mod sqlite_store;
 mod store_conformance;
+mod store_model;
 mod support;
 mod tasks;
 mod websocket;

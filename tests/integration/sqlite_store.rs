@@ -101,6 +101,17 @@ async fn a_file_that_is_no_database_is_reported() {
 }
 
 #[tokio::test]
+async fn a_database_of_another_program_is_left_alone() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    let database = Connection::open(folder.path().join("meanwhile.db")).unwrap();
+    database.execute_batch("CREATE TABLE store (x); PRAGMA user_version = 1").unwrap();
+    drop(database);
+    let opened = open(folder.path(), &SqliteOptions::default(), &clock);
+    let Err(OpenError::Unusable(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("not one of meanwhile") && message.lines().count() == 1, "{message}");
+}
+
+#[tokio::test]
 async fn the_generation_stays_with_the_folder() {
     let (one, other, clock) = (Folder::new(), Folder::new(), conformance::clock());
     let store = one.open(&clock);

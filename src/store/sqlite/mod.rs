@@ -72,7 +72,7 @@ impl SqliteStore {
         let mut random = options.seed.map_or_else(rand::make_rng::<StdRng>, StdRng::seed_from_u64);
         let folder = Folder::open(path)?;
         let connection = folder.writer()?;
-        let unusable = |error: rusqlite::Error| OpenError::Unusable(format!("cannot use the database: {error}"));
+        let unusable = |error: rusqlite::Error| folder.unusable(&error);
         if let Some(pages) = options.max_pages {
             connection.pragma_update(None, "max_page_count", pages).map_err(unusable)?;
         }

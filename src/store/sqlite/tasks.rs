@@ -34,14 +34,18 @@ pub(super) fn some(connection: &Connection, ids: &[TaskId]) -> Result<Vec<Option
 /// A page of tasks.
 pub(super) fn page(connection: &Connection, query: &TaskQuery) -> Result<TaskPage, ReadTrouble> {
     let selection = Selection::new(connection, query)?;
-    let mut ids = selection.ids(query.order, query.limit.saturating_add(1))?;
-    let has_more = ids.len() > query.limit;
-    ids.truncate(query.limit);
-    let mut tasks = Vec::with_capacity(ids.len());
-    for id in ids {
-        tasks.extend(get(connection, TaskId::from_i64(id))?);
+    let ids = selection.ids(query.order, query.limit.saturating_add(1))?;
+    let mut tasks = Vec::with_capacity(ids.len().min(query.limit));
+    let mut bytes = 0;
+    for id in &ids {
+        if tasks.len() == query.limit || (bytes > query.limit_bytes && !tasks.is_empty()) {
+            return Ok(TaskPage { tasks, has_more: true });
+        }
+        let Some(task) = get(connection, TaskId::from_i64(*id))? else { continue };
+        bytes += task.weight_bytes();
+        tasks.push(task);
     }
-    Ok(TaskPage { tasks, has_more })
+    Ok(TaskPage { tasks, has_more: false })
 }
 
 /// How many tasks fit, at most `cap`.

@@ -1,0 +1,597 @@
+//! The model: what a store holds, in a vector, and what each operation makes of it.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use meanwhile::model::{EventType, TaskStatus, code};
+use proptest::{collection::vec, prelude::*, sample::Index};
+use proptest_state_machine::ReferenceStateMachine;
+
+use TaskStatus::{Cancelled, Completed, Failed, Pending, Running};
+
+pub(crate) const KINDS: [&str; 3] = ["red", "green", "blue"];
+const TAGS: [&str; 3] = ["north", "east", "south"];
+/// When the model's clock begins, in milliseconds since 1970.
+const BEGIN_MS: i64 = 1_800_000_000_000;
+
+/// A task to be started.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    pub(crate) kind: usize,
+    pub(crate) priority: i32,
+    pub(crate) delay_ms: Option<i64>,
+    pub(crate) tags: Vec<&'static str>,
+    /// Idempotency key and fingerprint.
+    pub(crate) key: Option<(u8, u8)>,
+    pub(crate) max_attempts: u32,
+    pub(crate) max_lost: u32,
+}
+
+/// Who writes: an attempt of a task, perhaps an earlier one, perhaps in another session.
+#[derive(Debug, Clone)]
+pub(crate) struct Who {
+    pub(crate) task: Index,
+    pub(crate) back: u32,
+    pub(crate) foreign: bool,
+    /// Above the number of the attempt's last write; 0: that write repeated.
+    pub(crate) ahead: u64,
+}
+
+/// What an attempt has to say.
+#[derive(Debug, Clone)]
+pub(crate) enum Line {
+    Progress(u32),
+    Log(u32),
+    Chunk(u32),
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    Completed,
+    Failed { retry_after_ms: Option<i64> },
+    Cancelled,
+    Released,
+}
+
+/// Which tasks a list shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Fits {
+    pub(crate) kinds: Vec<usize>,
+    pub(crate) statuses: Vec<TaskStatus>,
+    pub(crate) tags: Vec<&'static str>,
+    /// Milliseconds before now.
+    pub(crate) created_after_ms: Option<i64>,
+    pub(crate) created_before_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Operation {
+    Start(Vec<Spec>),
+    Claim {
+        kinds: Vec<usize>,
+        limit: usize,
+    },
+    Record {
+        who: Who,
+        lines: Vec<Line>,
+    },
+    Finish {
+        who: Who,
+        lines: Vec<Line>,
+        end: End,
+    },
+    Cancel(Index),
+    Retry(Index),
+    Prune {
+        task: Index,
+        through: u64,
+    },
+    List {
+        fits: Fits,
+        page: usize,
+        newest_first: bool,
+    },
+    Count {
+        fits: Fits,
+        cap: u64,
+    },
+    Events {
+        task: Index,
+        after: u64,
+        page: usize,
+        types: Vec<EventType>,
+    },
+    Advance {
+        ms: u64,
+    },
+    /// A new process: in an orderly way, or not.
+    Reopen {
+        close: bool,
+    },
+}
+
+/// What the store answers, with tasks by their number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Nothing,
+    Started(Vec<(usize, bool)>),
+    Retried(usize),
+    /// Task, attempt and its failures so far; when the next becomes due, if there was room for more.
+    Claimed(Vec<(usize, u32, u32)>, Option<i64>),
+    Status(TaskStatus),
+    Recovered(usize),
+    Tasks(Vec<usize>),
+    Count(u64),
+    Seqs(Vec<u64>),
+    Conflict,
+    Stale,
+    NotFound,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Body {
+    Status { status: TaskStatus, error: Option<String>, run_at: Option<i64>, result: bool },
+    Progress(u32),
+    Log(String),
+    Chunk { index: u64, value: u32 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EventView {
+    pub(crate) seq: u64,
+    pub(crate) attempt: u32,
+    pub(crate) at: i64,
+    pub(crate) body: Body,
+}
+
+/// What can be seen of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskView {
+    pub(crate) kind: usize,
+    pub(crate) status: TaskStatus,
+    pub(crate) priority: i32,
+    pub(crate) run_at: i64,
+    pub(crate) created_at: i64,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) completed_at: Option<i64>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) attempt: u32,
+    pub(crate) max_attempts: u32,
+    pub(crate) retry_of: Option<usize>,
+    pub(crate) cancel_requested: bool,
+    pub(crate) percent: u32,
+    pub(crate) error: Option<String>,
+    pub(crate) result: bool,
+    pub(crate) head: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ModelTask {
+    pub(crate) view: TaskView,
+    /// All there ever were.
+    pub(crate) events: Vec<EventView>,
+    pub(crate) pruned_through: u64,
+    max_lost: u32,
+    failures: u32,
+    lost: u32,
+    chunks: u64,
+    /// Of the newest attempt.
+    pub(crate) last_write: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) now_ms: i64,
+    pub(crate) tasks: Vec<ModelTask>,
+    keys: HashMap<u8, (u8, usize)>,
+    /// What the last operation is answered.
+    pub(crate) answer: Answer,
+    /// The number that the last write carried.
+    pub(crate) number: u64,
+    /// The tasks that the last operation changed, or could have.
+    pub(crate) touched: Vec<usize>,
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Self;
+    type Transition = Operation;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        let (keys, answer) = (HashMap::new(), Answer::Nothing);
+        Just(Self { now_ms: BEGIN_MS, tasks: Vec::new(), keys, answer, number: 0, touched: Vec::new() }).boxed()
+    }
+
+    fn transitions(_: &Self) -> BoxedStrategy<Operation> {
+        let lines = || {
+            vec(
+                prop_oneof![
+                    (0..=100_u32).prop_map(Line::Progress),
+                    (0..9_u32).prop_map(Line::Log),
+                    (0..9_u32).prop_map(Line::Chunk)
+                ],
+                0..4,
+            )
+        };
+        prop_oneof![
+            4 => vec(spec(), 1..4).prop_map(Operation::Start),
+            6 => (kinds(), 1..4_usize).prop_map(|(kinds, limit)| Operation::Claim { kinds, limit }),
+            4 => (who(), lines()).prop_map(|(who, lines)| Operation::Record { who, lines }),
+            6 => (who(), lines(), end()).prop_map(|(who, lines, end)| Operation::Finish { who, lines, end }),
+            2 => any::<Index>().prop_map(Operation::Cancel),
+            1 => any::<Index>().prop_map(Operation::Retry),
+            1 => (any::<Index>(), 0..9_u64).prop_map(|(task, through)| Operation::Prune { task, through }),
+            2 => (fits(), 1..4_usize, any::<bool>()).prop_map(|(fits, page, newest_first)| Operation::List { fits, page, newest_first }),
+            1 => (fits(), 1..9_u64).prop_map(|(fits, cap)| Operation::Count { fits, cap }),
+            1 => (any::<Index>(), 0..9_u64, 1..4_usize, event_types()).prop_map(|(task, after, page, types)| Operation::Events { task, after, page, types }),
+            2 => (1..2000_u64).prop_map(|ms| Operation::Advance { ms }),
+            1 => any::<bool>().prop_map(|close| Operation::Reopen { close }),
+        ]
+        .boxed()
+    }
+
+    fn apply(mut model: Self, operation: &Operation) -> Self {
+        model.touched.clear();
+        model.answer = match operation {
+            Operation::Start(specs) => model.start(specs),
+            Operation::Claim { kinds, limit } => model.claim(kinds, *limit),
+            Operation::Record { who, lines } => model.write(who, lines, None),
+            Operation::Finish { who, lines, end } => model.write(who, lines, Some(*end)),
+            Operation::Cancel(task) => model.cancel(task),
+            Operation::Retry(task) => model.retry(task),
+            Operation::Prune { task, through } => model.prune(task, *through),
+            Operation::List { fits, newest_first, .. } => model.list(fits, *newest_first),
+            Operation::Count { fits, cap } => Answer::Count(cap.min(&(model.fitting(fits).len() as u64)).to_owned()),
+            Operation::Events { task, after, types, .. } => model.events(task, *after, types),
+            Operation::Advance { ms } => {
+                model.now_ms += i64::try_from(*ms).unwrap();
+                Answer::Nothing
+            }
+            Operation::Reopen { .. } => model.reopen(),
+        };
+        model
+    }
+}
+
+fn kinds() -> impl Strategy<Value = Vec<usize>> {
+    proptest::sample::subsequence((0..KINDS.len()).collect::<Vec<_>>(), 1..=KINDS.len())
+}
+
+fn tags() -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::sample::subsequence(TAGS.to_vec(), 0..=2)
+}
+
+fn spec() -> impl Strategy<Value = Spec> {
+    let key = proptest::option::weighted(0.3, (0..4_u8, 0..2_u8));
+    let delay = proptest::option::weighted(0.3, -500..3000_i64);
+    (0..KINDS.len(), -1..=1_i32, delay, tags(), key, 1..=3_u32, 1..=2_u32).prop_map(
+        |(kind, priority, delay_ms, tags, key, max_attempts, max_lost)| Spec {
+            kind,
+            priority,
+            delay_ms,
+            tags,
+            key,
+            max_attempts,
+            max_lost,
+        },
+    )
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    let back = prop_oneof![9 => Just(0_u32), 1 => Just(1_u32)];
+    let ahead = prop_oneof![1 => Just(0_u64), 8 => Just(1_u64), 1 => Just(3_u64)];
+    (any::<Index>(), back, proptest::bool::weighted(0.05), ahead).prop_map(|(task, back, foreign, ahead)| Who {
+        task,
+        back,
+        foreign,
+        ahead,
+    })
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => Just(End::Completed),
+        3 => proptest::option::weighted(0.8, 0..1500_i64).prop_map(|retry_after_ms| End::Failed { retry_after_ms }),
+        1 => Just(End::Cancelled),
+        1 => Just(End::Released),
+    ]
+}
+
+fn fits() -> impl Strategy<Value = Fits> {
+    let statuses = proptest::sample::subsequence(TaskStatus::ALL.to_vec(), 0..=3);
+    let some_kinds = proptest::sample::subsequence((0..KINDS.len()).collect::<Vec<_>>(), 0..=2);
+    let ago = || proptest::option::weighted(0.3, 0..5000_i64);
+    (some_kinds, statuses, tags(), ago(), ago()).prop_map(
+        |(kinds, statuses, tags, created_after_ms, created_before_ms)| Fits {
+            kinds,
+            statuses,
+            tags,
+            created_after_ms,
+            created_before_ms,
+        },
+    )
+}
+
+fn event_types() -> impl Strategy<Value = Vec<EventType>> {
+    let all = vec![EventType::Status, EventType::Progress, EventType::Log, EventType::Chunk];
+    proptest::sample::subsequence(all, 0..=2)
+}
+
+impl Model {
+    /// The task meant; `None` while there is none.
+    pub(crate) fn pick(&self, index: &Index) -> Option<usize> {
+        (!self.tasks.is_empty()).then(|| index.index(self.tasks.len()))
+    }
+
+    fn start(&mut self, specs: &[Spec]) -> Answer {
+        let mut keys = self.keys.clone();
+        for spec in specs {
+            if let Some((key, fingerprint)) = spec.key
+                && keys.entry(key).or_insert((fingerprint, usize::MAX)).0 != fingerprint
+            {
+                return Answer::Conflict;
+            }
+        }
+        let mut started = Vec::new();
+        for spec in specs {
+            let known = spec.key.and_then(|(key, _)| self.keys.get(&key));
+            if let Some((_, task)) = known {
+                started.push((*task, true));
+                continue;
+            }
+            let task = self.add(spec, None);
+            if let Some((key, fingerprint)) = spec.key {
+                self.keys.insert(key, (fingerprint, task));
+            }
+            started.push((task, false));
+        }
+        Answer::Started(started)
+    }
+
+    fn add(&mut self, spec: &Spec, retry_of: Option<usize>) -> usize {
+        let task = self.tasks.len();
+        let run_at = self.now_ms + spec.delay_ms.unwrap_or(0);
+        let view = TaskView {
+            kind: spec.kind,
+            status: Pending,
+            priority: spec.priority,
+            run_at,
+            created_at: self.now_ms,
+            started_at: None,
+            completed_at: None,
+            tags: spec.tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            attempt: 0,
+            max_attempts: spec.max_attempts,
+            retry_of,
+            cancel_requested: false,
+            percent: 0,
+            error: None,
+            result: false,
+            head: 0,
+        };
+        let (max_lost, events) = (spec.max_lost, Vec::new());
+        self.tasks.push(ModelTask {
+            view,
+            events,
+            pruned_through: 0,
+            max_lost,
+            failures: 0,
+            lost: 0,
+            chunks: 0,
+            last_write: 0,
+        });
+        self.happened(task, Body::Status { status: Pending, error: None, run_at: Some(run_at), result: false });
+        task
+    }
+
+    fn happened(&mut self, task: usize, body: Body) {
+        let at = self.now_ms;
+        let task_model = &mut self.tasks[task];
+        task_model.view.head += 1;
+        let (seq, attempt) = (task_model.view.head, task_model.view.attempt);
+        task_model.events.push(EventView { seq, attempt, at, body });
+        if !self.touched.contains(&task) {
+            self.touched.push(task);
+        }
+    }
+
+    fn claim(&mut self, kinds: &[usize], limit: usize) -> Answer {
+        let pending = |task: &usize| {
+            let view = &self.tasks[*task].view;
+            view.status == Pending && kinds.contains(&view.kind)
+        };
+        let (mut due, later): (Vec<usize>, Vec<usize>) =
+            (0..self.tasks.len()).filter(pending).partition(|task| self.tasks[*task].view.run_at <= self.now_ms);
+        due.sort_by_key(|task| (Reverse(self.tasks[*task].view.priority), self.tasks[*task].view.run_at, *task));
+        due.truncate(limit);
+        let next_due = later.iter().map(|task| self.tasks[*task].view.run_at).min();
+        let now_ms = self.now_ms;
+        let mut claimed = Vec::new();
+        for task in due {
+            let model = &mut self.tasks[task];
+            model.last_write = 0;
+            let view = &mut model.view;
+            (view.status, view.started_at, view.percent) = (Running, Some(now_ms), 0);
+            view.attempt += 1;
+            claimed.push((task, view.attempt, model.failures));
+            self.happened(task, Body::Status { status: Running, error: None, run_at: None, result: false });
+        }
+        // A full claim says nothing of what comes: the next one follows at once.
+        let next_due = next_due.filter(|_| claimed.len() < limit);
+        Answer::Claimed(claimed, next_due)
+    }
+
+    fn write(&mut self, who: &Who, lines: &[Line], end: Option<End>) -> Answer {
+        let Some(task) = self.pick(&who.task) else { return Answer::Stale };
+        self.touched.push(task);
+        let model = &mut self.tasks[task];
+        self.number = model.last_write + who.ahead;
+        // Before the first attempt there is nobody to write.
+        if who.foreign || who.back > 0 || model.view.attempt == 0 {
+            return Answer::Stale;
+        }
+        if who.ahead == 0 {
+            return if end.is_some() { Answer::Status(model.view.status) } else { Answer::Nothing };
+        }
+        if model.view.status != Running {
+            return Answer::Stale;
+        }
+        model.last_write = self.number;
+        for line in lines {
+            self.line(task, line);
+        }
+        end.map_or(Answer::Nothing, |end| Answer::Status(self.end(task, end)))
+    }
+
+    fn line(&mut self, task: usize, line: &Line) {
+        let model = &mut self.tasks[task];
+        let body = match line {
+            Line::Progress(percent) => {
+                model.view.percent = *percent;
+                Body::Progress(*percent)
+            }
+            Line::Log(number) => Body::Log(number.to_string()),
+            Line::Chunk(value) => {
+                model.chunks += 1;
+                Body::Chunk { index: model.chunks - 1, value: *value }
+            }
+        };
+        self.happened(task, body);
+    }
+
+    fn end(&mut self, task: usize, end: End) -> TaskStatus {
+        let asked = self.tasks[task].view.cancel_requested;
+        let now_ms = self.now_ms;
+        let model = &mut self.tasks[task];
+        let (status, error, run_at) = match end {
+            End::Completed => (Completed, None, None),
+            End::Cancelled => (Cancelled, Some(code::CANCELLED), None),
+            End::Failed { retry_after_ms } => {
+                model.failures += 1;
+                let again = retry_after_ms.filter(|_| model.failures < model.view.max_attempts);
+                match again {
+                    _ if asked => (Cancelled, Some(code::HANDLER_FAILED), None),
+                    Some(after_ms) => (Pending, Some(code::HANDLER_FAILED), Some(now_ms + after_ms)),
+                    None => (Failed, Some(code::HANDLER_FAILED), None),
+                }
+            }
+            End::Released if asked => (Cancelled, Some(code::INTERRUPTED), None),
+            End::Released => (Pending, Some(code::INTERRUPTED), Some(now_ms)),
+        };
+        self.settle(task, status, error, run_at);
+        status
+    }
+
+    /// The task's new status, and the event that tells it.
+    fn settle(&mut self, task: usize, status: TaskStatus, error: Option<&str>, run_at: Option<i64>) {
+        let error = error.map(str::to_owned);
+        let result = status == Completed;
+        let view = &mut self.tasks[task].view;
+        view.status = status;
+        view.result = result;
+        if result {
+            view.percent = 100;
+        }
+        if error.is_some() {
+            view.error.clone_from(&error);
+        }
+        if let Some(run_at) = run_at {
+            view.run_at = run_at;
+        }
+        view.completed_at = status.is_terminal().then_some(self.now_ms);
+        self.happened(task, Body::Status { status, error, run_at, result });
+    }
+
+    fn cancel(&mut self, task: &Index) -> Answer {
+        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        self.touched.push(task);
+        let view = &mut self.tasks[task].view;
+        match view.status {
+            Pending => self.settle(task, Cancelled, Some(code::CANCELLED), None),
+            Running if !view.cancel_requested => {
+                view.cancel_requested = true;
+                self.happened(task, Body::Log("asked to stop: for a reason".to_owned()));
+            }
+            Running | Cancelled => {}
+            Completed | Failed => return Answer::Conflict,
+        }
+        Answer::Status(self.tasks[task].view.status)
+    }
+
+    fn retry(&mut self, task: &Index) -> Answer {
+        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        let ModelTask { view, max_lost, .. } = &self.tasks[task];
+        if !view.status.is_terminal() {
+            return Answer::Conflict;
+        }
+        let spec = Spec {
+            kind: view.kind,
+            priority: view.priority,
+            delay_ms: None,
+            tags: TAGS.into_iter().filter(|tag| view.tags.iter().any(|t| t == tag)).collect(),
+            key: None,
+            max_attempts: view.max_attempts,
+            max_lost: *max_lost,
+        };
+        Answer::Retried(self.add(&spec, Some(task)))
+    }
+
+    fn prune(&mut self, task: &Index, through: u64) -> Answer {
+        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        self.touched.push(task);
+        let model = &mut self.tasks[task];
+        model.pruned_through = model.pruned_through.max(through.min(model.view.head - 1));
+        Answer::Nothing
+    }
+
+    fn fitting(&self, fits: &Fits) -> Vec<usize> {
+        let fit = |task: &usize| {
+            let view = &self.tasks[*task].view;
+            (fits.kinds.is_empty() || fits.kinds.contains(&view.kind))
+                && (fits.statuses.is_empty() || fits.statuses.contains(&view.status))
+                && fits.tags.iter().all(|tag| view.tags.iter().any(|t| t == tag))
+                && fits.created_after_ms.is_none_or(|ago| view.created_at > self.now_ms - ago)
+                && fits.created_before_ms.is_none_or(|ago| view.created_at < self.now_ms - ago)
+        };
+        (0..self.tasks.len()).filter(fit).collect()
+    }
+
+    fn list(&self, fits: &Fits, newest_first: bool) -> Answer {
+        let mut tasks = self.fitting(fits);
+        if newest_first {
+            tasks.reverse();
+        }
+        Answer::Tasks(tasks)
+    }
+
+    fn events(&self, task: &Index, after: u64, types: &[EventType]) -> Answer {
+        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        let model = &self.tasks[task];
+        let of_type = |body: &Body| match body {
+            Body::Status { .. } => EventType::Status,
+            Body::Progress(_) => EventType::Progress,
+            Body::Log(_) => EventType::Log,
+            Body::Chunk { .. } => EventType::Chunk,
+        };
+        let fit = |event: &&EventView| {
+            event.seq > after.max(model.pruned_through) && (types.is_empty() || types.contains(&of_type(&event.body)))
+        };
+        Answer::Seqs(model.events.iter().filter(fit).map(|event| event.seq).collect())
+    }
+
+    fn reopen(&mut self) -> Answer {
+        let running: Vec<usize> =
+            (0..self.tasks.len()).filter(|task| self.tasks[*task].view.status == Running).collect();
+        for task in &running {
+            let now_ms = self.now_ms;
+            let model = &mut self.tasks[*task];
+            model.lost += 1;
+            let (status, run_at) = match model.view.cancel_requested {
+                true => (Cancelled, None),
+                false if model.lost >= model.max_lost => (Failed, None),
+                false => (Pending, Some(now_ms)),
+            };
+            self.settle(*task, status, Some(code::ATTEMPT_LOST), run_at);
+        }
+        Answer::Recovered(running.len())
+    }
+}
