@@ -56,6 +56,7 @@ pub mod join;
 pub mod journal;
 pub mod jq;
 pub mod model;
+pub mod secret;
 pub mod serve;
 pub mod shutdown;
 pub mod source;

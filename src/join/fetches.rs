@@ -126,7 +126,7 @@ async fn fetch(source: &Limited, args: Args, gives: Gives, max_bytes: usize) -> 
         within(text.len() + row.value.len() + 1)?;
         text.push_str(row.value.as_str());
         count += 1;
-        if count % ROWS_PER_TURN == 0 {
+        if count.is_multiple_of(ROWS_PER_TURN) {
             tokio::task::yield_now().await;
         }
     }

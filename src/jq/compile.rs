@@ -53,7 +53,9 @@ pub(super) fn compile(text: &str, variables: &[&str]) -> Result<jaq_core::Filter
 
 fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-    all.filter(|def| !LEFT_OUT.contains(&def.name)).map(|def| -> Def<&'s str> { def })
+    // Not `'static`: they stand beside the text that is compiled.
+    let shorten = |def: Def<&'static str>| -> Def<&'s str> { def };
+    all.filter(|def| !LEFT_OUT.contains(&def.name)).map(shorten)
 }
 
 fn functions() -> impl Iterator<Item = Fun<Guarded>> {

@@ -61,7 +61,7 @@ impl<'a> Guard<'a> {
         }
         let checks = self.checks.get().wrapping_add(1);
         self.checks.set(checks);
-        if checks % CHECKS_PER_LOOK == 0 && self.clock.elapsed() >= self.until {
+        if checks.is_multiple_of(CHECKS_PER_LOOK) && self.clock.elapsed() >= self.until {
             return Err(Exn::halt(OVER_TIME));
         }
         Ok(())
@@ -140,7 +140,7 @@ fn times<'e>(left: Val, right: Val) -> ValX<'e, Val> {
 type T<'s> = Term<&'s str>;
 
 /// The definition with checkpoints: each call is one, and all in its body.
-pub(super) fn definition<'s>(def: Def<&'s str>) -> Def<&'s str> {
+pub(super) fn definition(def: Def<&str>) -> Def<&str> {
     Def { body: then(checkpoint(), term(def.body)), ..def }
 }
 
@@ -152,6 +152,7 @@ fn then<'s>(left: T<'s>, right: T<'s>) -> T<'s> {
     Term::BinOp(Box::new(left), BinaryOp::Pipe(None), Box::new(right))
 }
 
+#[allow(clippy::boxed_local, reason = "terms have boxes inside")]
 fn boxed<'s>(inner: Box<T<'s>>) -> Box<T<'s>> {
     Box::new(term(*inner))
 }
@@ -213,7 +214,7 @@ fn path<'s>(start: T<'s>, parts: Vec<(Part<T<'s>>, jaq_core::path::Opt)>) -> T<'
     if walks { then(path, checkpoint()) } else { path }
 }
 
-fn pattern<'s>(names: Pattern<&'s str>) -> Pattern<&'s str> {
+fn pattern(names: Pattern<&str>) -> Pattern<&str> {
     match names {
         Pattern::Var(name) => Pattern::Var(name),
         Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(pattern).collect()),

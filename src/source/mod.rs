@@ -4,10 +4,12 @@
 //! asked for, holds a bounded number of them, and stops when the stream is dropped.
 
 mod args;
+pub mod http;
 mod limits;
 pub mod simulated;
 pub mod sql;
 mod template;
+mod this_server;
 mod timeout;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -17,6 +19,7 @@ use futures::stream::BoxStream;
 pub use self::{
     args::{ArgDefinition, ArgType, Args},
     limits::{Limited, SourceLimits},
+    this_server::ThisServer,
 };
 use crate::{
     clock::Clock,

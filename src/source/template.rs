@@ -34,6 +34,15 @@ impl JsonTemplate {
             Some(places) => Json::from(filled(places, args)),
         }
     }
+
+    /// Whether this arg has a place in it.
+    pub(super) fn mentions(&self, arg: &str) -> bool {
+        let mut names = Vec::new();
+        if let Some(places) = &self.places {
+            collect(places, &mut names);
+        }
+        names.contains(&arg)
+    }
 }
 
 /// The arg that a text stands for.
