@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Config, ConfigError, Location,
+    Config, ConfigError, Location, args,
     section::{Entry, Section},
 };
 use crate::{
@@ -33,7 +33,7 @@ impl KindConfig {
     }
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
-        section.check_name(&name)?;
+        args::check_name(&name, section.location(), "kinds")?;
         let (program, location) = read_program(&mut section)?;
         let options = read_options(&mut section)?;
         section.finish()?;

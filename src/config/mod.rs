@@ -5,8 +5,10 @@
 
 mod access;
 mod api;
+mod args;
 mod error;
 mod http;
+mod joins;
 mod journal;
 mod kinds;
 mod section;
@@ -24,6 +26,7 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    joins::{JoinConfig, build_joins},
     kinds::{KindConfig, register_kinds},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
@@ -53,6 +56,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Programs that are kinds of tasks, in the order of the file.
     pub kinds: Vec<KindConfig>,
+    /// What is fetched together, in the order of the file.
+    pub joins: Vec<JoinConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -102,6 +107,7 @@ impl Config {
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
             kinds: KindConfig::read_all(root.section("kinds")?)?,
+            joins: JoinConfig::read_all(root.section("joins")?)?,
         };
         root.finish()?;
         // Transports look at a document before the API does.
