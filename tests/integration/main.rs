@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod backup;
 mod cli;
 mod crash;
 mod http;
