@@ -3,6 +3,8 @@
 #
 # Turns what ffmpeg says about its progress (`-progress`, lines of KEY=VALUE) into messages, and keeps its exit code.
 set -u
+# Whoever is told to stop is told directly: ffmpeg listens and finishes its file, this script waits for it.
+trap '' TERM
 
 from=$1
 to=$2
@@ -34,4 +36,7 @@ total=$(ffprobe -v error -show_entries format=duration -of default=noprint_wrapp
         } 3>&1
     )
 } 4>&1
+if [ "$code" = 0 ]; then
+    printf '{"result": {"bytes": %d}}\n' "$(wc -c <"$to")"
+fi
 exit "$code"

@@ -13,6 +13,8 @@ mod large;
 mod legacy_websocket;
 mod multipart;
 #[cfg(target_os = "linux")]
+mod program_examples;
+#[cfg(target_os = "linux")]
 mod programs;
 mod sqlite_store;
 mod sse;
