@@ -11,6 +11,7 @@ mod http;
 mod journal;
 mod large;
 mod legacy_websocket;
+mod limits;
 mod multipart;
 #[cfg(target_os = "linux")]
 mod program_examples;

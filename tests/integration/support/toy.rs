@@ -33,13 +33,16 @@ pub(crate) struct Hands {
     pub(crate) touched: Arc<AtomicUsize>,
     /// `slow` answers as often as there are permits.
     pub(crate) gate: Arc<Semaphore>,
+    /// How many wait at the gate.
+    pub(crate) waiting: Arc<watch::Sender<usize>>,
     /// How many streams live.
     pub(crate) streams: Arc<watch::Sender<usize>>,
 }
 
 impl Default for Hands {
     fn default() -> Self {
-        Self { touched: Arc::default(), gate: Arc::new(Semaphore::new(0)), streams: Arc::new(watch::Sender::new(0)) }
+        let count = || Arc::new(watch::Sender::new(0));
+        Self { touched: Arc::default(), gate: Arc::new(Semaphore::new(0)), waiting: count(), streams: count() }
     }
 }
 
@@ -49,23 +52,43 @@ impl Hands {
         self.streams.subscribe().wait_for(|streams| *streams == count).await.unwrap();
     }
 
+    /// Ends when so many wait at the gate.
+    pub(crate) async fn waiting(&self, count: usize) {
+        self.waiting.subscribe().wait_for(|waiting| *waiting == count).await.unwrap();
+    }
+
+    async fn pass_the_gate(&self) -> bool {
+        let _waiting = Counted::enter(&self.waiting);
+        self.gate.acquire().await.unwrap().forget();
+        true
+    }
+
     fn of<'a>(ctx: &Context<'a>) -> &'a Self {
         ctx.data_unchecked()
     }
 
     /// Counts a stream as long as it lives.
     fn counted<S: Stream + Send + 'static>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
-        struct Living(Arc<watch::Sender<usize>>);
-        impl Drop for Living {
-            fn drop(&mut self) {
-                self.0.send_modify(|streams| *streams -= 1);
-            }
-        }
-        self.streams.send_modify(|streams| *streams += 1);
-        let living = Living(self.streams.clone());
+        let living = Counted::enter(&self.streams);
         stream.inspect(move |_| {
             let _ = &living;
         })
+    }
+}
+
+/// Counts as long as it lives.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn enter(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -91,8 +114,7 @@ impl Query {
     }
 
     async fn slow(&self, ctx: &Context<'_>) -> bool {
-        Hands::of(ctx).gate.acquire().await.unwrap().forget();
-        true
+        Hands::of(ctx).pass_the_gate().await
     }
 
     async fn panic(&self, ctx: &Context<'_>) -> bool {
@@ -110,8 +132,7 @@ impl Mutation {
     }
 
     async fn slow(&self, ctx: &Context<'_>) -> bool {
-        Hands::of(ctx).gate.acquire().await.unwrap().forget();
-        true
+        Hands::of(ctx).pass_the_gate().await
     }
 }
 
