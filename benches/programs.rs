@@ -57,13 +57,13 @@ mod linux {
 
         println!("{count} each, one after another; milliseconds");
         println!("{:<52} {:>8} {:>8}", "", "p50", "p99");
-        let spawn = measure(count, 1, spawn).await;
-        report("`true`, spawned and waited for", &spawn);
-        let handler = measure(count, 1, || task(&tasks, "nothing")).await;
-        report("a task of a handler that does nothing", &handler);
-        let program = measure(count, 1, || task(&tasks, "true")).await;
-        report("a task of the program `true`", &program);
-        let above = median(&program) - median(&spawn) - median(&handler);
+        let spawned = measure(count, 1, spawn).await;
+        report("`true`, spawned and waited for", &spawned);
+        let handled = measure(count, 1, || task(&tasks, "nothing")).await;
+        report("a task of a handler that does nothing", &handled);
+        let ran = measure(count, 1, || task(&tasks, "true")).await;
+        report("a task of the program `true`", &ran);
+        let above = median(&ran) - median(&spawned) - median(&handled);
         println!("the program's task above both: {above:.2} ms");
         println!();
         println!("{count} each, {PARALLEL} at once; per second");

@@ -10,6 +10,7 @@
 //! * [`store`]: where tasks and their events live; SQLite.
 //! * [`journal`]: following them: replay, then live.
 //! * [`task`]: starting tasks and running them: [`TaskManager`](task::TaskManager).
+//! * [`task::program`]: any program as the work of a kind, under a guard process.
 //! * [`source`]: places data comes from.
 //! * [`graphql`]: the API's schema: [`Api`](graphql::Api).
 //! * [`http`]: what is served over HTTP: GraphQL by every transport, and who gets in; health; GraphiQL.

@@ -9,6 +9,7 @@ mod error;
 mod http;
 mod journal;
 mod kinds;
+mod programs;
 mod section;
 mod server;
 mod sources;
@@ -24,7 +25,8 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
-    kinds::{KindConfig, register_kinds},
+    kinds::KindConfig,
+    programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
