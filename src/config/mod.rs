@@ -11,6 +11,7 @@ mod http;
 mod joins;
 mod journal;
 mod kinds;
+mod programs;
 mod section;
 mod server;
 mod sources;
@@ -27,7 +28,8 @@ use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
     joins::{JoinConfig, build_joins},
-    kinds::{KindConfig, register_kinds},
+    kinds::KindConfig,
+    programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,

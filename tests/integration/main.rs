@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod backup;
 mod cli;
 mod crash;
 mod http;
@@ -13,6 +14,8 @@ mod large;
 mod legacy_websocket;
 mod limits;
 mod multipart;
+#[cfg(target_os = "linux")]
+mod program_examples;
 #[cfg(target_os = "linux")]
 mod programs;
 mod sqlite_store;
