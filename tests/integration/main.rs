@@ -12,6 +12,7 @@ mod large;
 mod legacy_websocket;
 mod limits;
 mod multipart;
+mod resume;
 mod sqlite_store;
 mod sse;
 mod store_conformance;
