@@ -18,6 +18,7 @@ mod multipart;
 mod program_examples;
 #[cfg(target_os = "linux")]
 mod programs;
+mod resume;
 mod sqlite_store;
 mod sse;
 mod store_conformance;

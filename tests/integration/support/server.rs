@@ -63,6 +63,14 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Waits until it has ended.
+    #[allow(dead_code, reason = "not for the benches")]
+    pub(crate) fn wait(mut self) {
+        self.child.wait().unwrap();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
