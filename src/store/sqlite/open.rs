@@ -42,6 +42,12 @@ impl Folder {
                 path.display()
             ))
         };
+        if path.is_file() {
+            return Err(OpenError::Unusable(format!(
+                "the data folder {} is a file; choose a folder with --data DIR",
+                path.display()
+            )));
+        }
         fs::create_dir_all(path).map_err(|error| unusable("make or enter a folder", &error))?;
         let lock = File::options()
             .create(true)
@@ -51,7 +57,11 @@ impl Folder {
             .open(path.join(LOCK_FILE))
             .map_err(|error| unusable("write", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { database: path.join(DATABASE_FILE), _lock: lock }),
+            // An absolute path: SQLite would take a relative one that begins with `file:` as an URI.
+            Ok(()) => match std::path::absolute(path.join(DATABASE_FILE)) {
+                Ok(database) => Ok(Self { database, _lock: lock }),
+                Err(error) => Err(unusable("find the database", &error)),
+            },
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
                 "the data folder {} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR",
                 path.display()
