@@ -16,24 +16,22 @@ const CLAIM_BATCH: usize = 256;
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let room = shared.room().min(CLAIM_BATCH);
-        let pause = if room == 0 {
-            POLL
-        } else {
-            match claim(&shared, room).await {
-                Ok(claimed) if claimed.attempts.len() == room => continue,
-                Ok(claimed) => claimed
-                    .next_due
-                    .map_or(POLL, |due| (due - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL)),
-                Err(StoreError::Closed) => return,
-                Err(error @ StoreError::Failed(_)) => {
-                    tracing::error!(%error, "no task can be run any more");
-                    shared.failed.cancel();
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "tasks could not be claimed");
-                    PAUSE
-                }
+        // Without room, too: deadlines pass.
+        let pause = match claim(&shared, room).await {
+            Ok(claimed) if claimed.more || (room > 0 && claimed.attempts.len() == room) => continue,
+            Ok(claimed) => {
+                let next = [claimed.next_due, claimed.next_deadline].into_iter().flatten().min();
+                next.map_or(POLL, |next| (next - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL))
+            }
+            Err(StoreError::Closed) => return,
+            Err(error @ StoreError::Failed(_)) => {
+                tracing::error!(%error, "no task can be run any more");
+                shared.failed.cancel();
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "tasks could not be claimed");
+                PAUSE
             }
         };
         tokio::select! {
@@ -50,9 +48,9 @@ async fn claim(shared: &Arc<Shared>, room: usize) -> Result<Claimed, StoreError>
     if shared.closing.is_cancelled() {
         return Ok(Claimed::default());
     }
-    let claimed = shared.store.claim(&shared.registry.names(), room).await?;
+    let claimed = shared.store.claim(&shared.registry.claims(&shared.options), room).await?;
     for attempt in &claimed.attempts {
-        let running = shared.enter(attempt.by);
+        let running = shared.enter(attempt);
         shared.attempts.spawn(attempt::run(shared.clone(), attempt.clone(), running));
     }
     Ok(claimed)

@@ -18,7 +18,7 @@ use meanwhile::{
         Store,
         sqlite::{SqliteOptions, SqliteStore},
     },
-    task::{JobContext, JobError, KindOptions, Retry, StartTask, TaskManager, TaskOptions},
+    task::{JobContext, JobError, KindOptions, KindPolicy, Retry, StartTask, TaskManager, TaskOptions},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -235,7 +235,8 @@ async fn cancelling_a_running_task_tells_its_handler() {
 #[tokio::test]
 async fn an_attempt_that_takes_too_long_is_dropped() {
     let tasks = Tasks::new().await;
-    let options = KindOptions { timeout_ms: Some(5), ..KindOptions::default() };
+    let policy = KindPolicy { timeout_ms: Some(5), ..KindPolicy::default() };
+    let options = KindOptions { policy, ..KindOptions::default() };
     tasks.register_with("endless", options, |_, ()| std::future::pending::<Result<(), JobError>>()).unwrap();
     let task = tasks.run(StartTask::new("endless")).await;
     assert_eq!((task.status, task.error.unwrap().code.as_str()), (TaskStatus::Failed, code::TIMEOUT));

@@ -15,9 +15,10 @@ const DATABASE_FILE: &str = "meanwhile.db";
 /// Held locked by the process that has the folder open.
 const LOCK_FILE: &str = "meanwhile.lock";
 /// Each brings the schema to its version. Never change one that was released.
-const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("migrations/0001_tasks_and_events.sql"))];
+const MIGRATIONS: &[(u32, &str)] =
+    &[(1, include_str!("migrations/0001_tasks_and_events.sql")), (2, include_str!("migrations/0002_limits.sql"))];
 /// The schema's version that this program works with.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Compiled statements kept by each connection.
 const STATEMENT_CACHE: usize = 64;
 /// The write-ahead log is cut back to this size after a checkpoint.
