@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_sources},
+    config::{Config, build_sources, check_kinds},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -39,6 +39,7 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
+    check_kinds(&config, &manager)?;
     let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let connections = context.connections.clone();

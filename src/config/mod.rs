@@ -7,6 +7,9 @@ mod api;
 mod error;
 mod http;
 mod journal;
+mod kind_policy;
+mod kinds;
+mod retention;
 mod section;
 mod server;
 mod sources;
@@ -22,6 +25,7 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    kinds::{KindConfig, check_kinds},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
@@ -44,6 +48,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How tasks run, and how large they may be. `[tasks]`.
     pub tasks: TaskOptions,
+    /// How tasks of each kind are run, in the order of the file. `[kinds.NAME]`.
+    pub kinds: Vec<KindConfig>,
     /// What following the journal may hold in memory. `[journal]`.
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
@@ -88,9 +94,12 @@ impl Config {
             api: api::read(root.section("api")?)?,
             store: StoreConfig::read(root.section("store")?)?,
             tasks: tasks::read(root.section("tasks")?)?,
+            kinds: KindConfig::read_all(root.section("kinds")?)?,
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
         };
+        config.tasks.retention = retention::read(root.section("retention")?)?;
+        config.tasks.kinds = config.kinds.iter().map(|kind| (kind.name.clone(), kind.policy)).collect();
         root.finish()?;
         // Transports look at a document before the API does.
         config.server.http.document.clone_from(&config.api.document);

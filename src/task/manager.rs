@@ -133,7 +133,7 @@ impl TaskManager {
         job: Arc<dyn Job>,
     ) -> Result<(), Error> {
         if let Some(configured) = self.shared.options.kinds.get(name) {
-            options.policy = configured.clone().or(options.policy);
+            options.policy = configured.or(options.policy);
         }
         self.shared.registry.add(KindInfo { name: name.into(), kind_type, options }, job)?;
         self.shared.wake.notify_one();
@@ -308,7 +308,7 @@ impl Shared {
 
     /// Notes that an attempt is under way.
     pub(super) fn enter(&self, attempt: &Attempt) -> Running {
-        let policy = self.registry.info(&attempt.kind).map(|kind| kind.options.policy.clone()).unwrap_or_default();
+        let policy = self.registry.info(&attempt.kind).map(|kind| kind.options.policy).unwrap_or_default();
         let cancel = CancellationToken::new();
         let running = Running {
             stop: cancel.child_token(),

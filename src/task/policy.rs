@@ -5,7 +5,7 @@ use crate::model::Backoff;
 ///
 /// Said at registration, and in the configuration (`[kinds.NAME]`), which wins. A task can ask for other attempts,
 /// waits, timeout and deadline when it is started.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KindPolicy {
     /// How many attempts may fail before the task does.
     pub max_attempts: Option<u32>,

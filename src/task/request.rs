@@ -124,7 +124,7 @@ impl StartTask {
             max_retry_backoff_ms: self.max_retry_backoff_ms,
             ..KindPolicy::default()
         };
-        let policy = policy.or(kind.options.policy.clone());
+        let policy = policy.or(kind.options.policy);
         Ok(NewTask {
             kind: kind.name.clone(),
             input: self.input,

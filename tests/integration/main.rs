@@ -12,5 +12,6 @@ mod sqlite_store;
 mod store_conformance;
 mod store_model;
 mod support;
+mod task_limits;
 mod tasks;
 mod websocket;

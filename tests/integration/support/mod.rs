@@ -3,6 +3,7 @@
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod table;
+pub(crate) mod tasks;
 pub(crate) mod toy;
 
 use meanwhile::{

@@ -1,0 +1,41 @@
+//! `[kinds.NAME]`.
+
+use super::{Config, ConfigError, Location, kind_policy, section::Section};
+use crate::task::{KindPolicy, TaskManager};
+
+/// How tasks of a kind are run, as configured. `[kinds.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KindConfig {
+    /// What the kind is called.
+    pub name: String,
+    /// Where errors about it point.
+    pub location: Location,
+    /// How its tasks are run: wins over what is said at registration.
+    pub policy: KindPolicy,
+}
+
+impl KindConfig {
+    pub(super) fn read_all(section: Section<'_>) -> Result<Vec<Self>, ConfigError> {
+        section.named_sections()?.into_iter().map(|(name, section)| Self::read(name, section)).collect()
+    }
+
+    fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
+        let location = section.location().clone();
+        let policy = kind_policy::read(&mut section)?;
+        section.finish()?;
+        Ok(Self { name, location, policy })
+    }
+}
+
+/// Every kind that is configured is registered; otherwise somebody waits for what will not happen.
+pub fn check_kinds(config: &Config, manager: &TaskManager) -> Result<(), ConfigError> {
+    let registered = manager.kinds();
+    match config.kinds.iter().find(|kind| registered.iter().all(|known| *known.name != *kind.name)) {
+        None => Ok(()),
+        Some(kind) => {
+            let known: Vec<&str> = registered.iter().map(|known| &*known.name).collect();
+            let message = format!("there is no such kind; there are: {}", known.join(", "));
+            Err(ConfigError::at(kind.location.clone(), format!("kinds.{}", kind.name), message))
+        }
+    }
+}
