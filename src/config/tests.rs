@@ -71,7 +71,7 @@ fn every_section_is_read() {
     assert_eq!(config.tasks.concurrency, 3);
     assert_eq!(config.journal.page_events, 9);
     let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
-    assert_eq!((one.name.as_str(), one.location.line), ("one", 15));
+    assert_eq!((one.name.as_str(), one.location.line), ("one", 20));
     let SourceOptions::Sql(sql) = &items.options else { panic!("{items:?}") };
     assert_eq!((sql.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
 }

@@ -16,7 +16,7 @@ use meanwhile::{
     clock::{Clock, ManualClock},
     error::ErrorCode,
     journal::FollowError,
-    model::{CancelStep, EventBody, LogLevel, TaskId, TaskStatus, code},
+    model::{CancelStep, Event, EventBody, LogLevel, TaskId, TaskStatus, code},
     store::TaskFilter,
     task::{JobContext, JobError, KindOptions, KindPolicy, RetentionOptions, Retry, StartTask, TaskOptions},
 };
@@ -79,21 +79,15 @@ async fn waits_between_attempts_double_up_to_the_longest_as_the_task_asked() {
         ..StartTask::new("flaky")
     };
     let id = tasks.start(request).await.unwrap().id;
-    let task = pass_time(&clock, tasks.ended(id)).await;
-    assert_eq!((task.status, task.attempt), (TaskStatus::Failed, 5));
-    let waits: Vec<i64> = tasks
-        .events(id)
-        .await
-        .iter()
-        .filter_map(|event| match &event.body {
-            EventBody::Status(change) if event.attempt > 0 => Some((change.run_at? - event.at).num_milliseconds()),
-            _ => None,
-        })
-        .collect();
-    for (wait, longest) in waits.iter().zip([1000, 2000, 3000, 3000]) {
-        assert!((longest / 2..=longest).contains(wait), "{waits:?}");
+    for (attempt, longest_ms) in (1..).zip([1000, 2000, 3000, 3000]) {
+        let failed = |event: &Event| event.attempt == attempt && status(TaskStatus::Pending)(&event.body);
+        tasks.until_event(id, failed).await;
+        let wait = tasks.get(id).await.unwrap().unwrap().run_at - clock.now();
+        assert!((longest_ms / 2..=longest_ms).contains(&wait.num_milliseconds()), "{wait} after attempt {attempt}");
+        clock.advance(wait.to_std().unwrap());
     }
-    assert_eq!(waits.len(), 4);
+    let task = tasks.ended(id).await;
+    assert_eq!((task.status, task.attempt), (TaskStatus::Failed, 5));
 }
 
 #[tokio::test]

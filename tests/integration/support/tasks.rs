@@ -68,9 +68,14 @@ impl Tasks {
 
     /// Waits until the task's journal holds an event for which `is` says yes.
     pub(crate) async fn until(&self, id: TaskId, is: impl Fn(&EventBody) -> bool) {
+        self.until_event(id, |event| is(&event.body)).await;
+    }
+
+    /// Waits until the task's journal holds an event for which `is` says yes.
+    pub(crate) async fn until_event(&self, id: TaskId, is: impl Fn(&Event) -> bool) {
         let mut follow = std::pin::pin!(self.journal().follow(id, 0));
         while let Some(batch) = follow.next().await {
-            if batch.unwrap().iter().any(|followed| matches!(followed, Followed::Event(event) if is(&event.body))) {
+            if batch.unwrap().iter().any(|followed| matches!(followed, Followed::Event(event) if is(event))) {
                 return;
             }
         }
