@@ -15,7 +15,7 @@ use super::{
     output::{Output, Stream},
 };
 use crate::{
-    model::{Json, LogLevel, code},
+    model::{CancelStep, Json, LogLevel, code},
     task::{Job, JobContext, JobError, Retry},
 };
 
@@ -190,8 +190,18 @@ enum Step {
 async fn record(ctx: &JobContext, mut steps: mpsc::Receiver<Step>) {
     while let Some(step) = steps.recv().await {
         let (level, message) = match step {
-            Step::Signalled(Order::Terminate, count) => (LogLevel::Info, format!("sent SIGTERM to {}", many(count))),
-            Step::Signalled(Order::Kill, count) => (LogLevel::Warn, format!("sent SIGKILL to {}", many(count))),
+            Step::Signalled(order, count) => {
+                let (step, level, signal) = match order {
+                    Order::Terminate => (CancelStep::TermSent, LogLevel::Info, "SIGTERM"),
+                    Order::Kill => (CancelStep::KillSent, LogLevel::Warn, "SIGKILL"),
+                };
+                let to = format!("to {}", many(count));
+                if ctx.is_cancel_requested() {
+                    let _ = ctx.cancel_step(step, Some(to)).await;
+                    continue;
+                }
+                (level, format!("sent {signal} {to}"))
+            }
             Step::Leftovers(count) => {
                 (LogLevel::Warn, format!("the program left {} behind, ended with SIGKILL", many(count)))
             }
