@@ -104,6 +104,19 @@ fn a_data_folder_that_cannot_be_used_is_one_line() {
 }
 
 #[test]
+fn a_policy_of_a_kind_that_is_not_there_is_one_line_that_names_those_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("m.toml"), "[kinds.simulat]\nmax_attempts = 3\n").unwrap();
+    let args = ["--listen", "localhost:0", "--data", "data", "--config", "m.toml"];
+    let (_, message) = failure(&meanwhile(folder.path(), &args, &[]));
+    assert!(
+        message.contains("m.toml:1:") && message.contains("`kinds.simulat`") && message.contains("simulate"),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for args in [&["--prot", "1"][..], &["--listen", "8000"]] {

@@ -24,5 +24,6 @@ mod sse;
 mod store_conformance;
 mod store_model;
 mod support;
+mod task_limits;
 mod tasks;
 mod websocket;
