@@ -10,6 +10,7 @@ mod journal;
 mod open;
 mod readers;
 mod start;
+mod statistics;
 mod tasks;
 mod writer;
 
@@ -24,8 +25,8 @@ use rusqlite::OptionalExtension;
 
 use self::{open::Folder, readers::Readers, writer::Writer};
 use super::{
-    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, OpenError, Started, Store, StoreError, TaskFilter,
-    TaskPage, TaskQuery, feed::FeedSender,
+    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindStatistics, OpenError, Started, StatisticsQuery,
+    Store, StoreError, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
 };
 use crate::{
     clock::Clock,
@@ -158,6 +159,10 @@ impl Store for SqliteStore {
 
     async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, StoreError> {
         self.readers.call(move |connection| tasks::count(connection, &filter, cap)).await
+    }
+
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<KindStatistics>, StoreError> {
+        self.readers.call(move |connection| statistics::read(connection, &query)).await
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
