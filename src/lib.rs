@@ -13,7 +13,7 @@
 //! * [`source`]: places data comes from.
 //! * [`join`]: several of them at once, made into one whole; [`jq`]: the filters for that, within limits.
 //! * [`graphql`]: the API's schema: [`Api`](graphql::Api).
-//! * [`http`]: what is served over HTTP: the transports of the API, GraphiQL, health.
+//! * [`http`]: what is served over HTTP: GraphQL by every transport, and who gets in; health; GraphiQL.
 //! * [`config`]: file, environment and flags: one validated configuration.
 //! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
 //! * [`error`]: the error codes that clients see.

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_joins, build_sources},
+    config::{Config, build_joins, build_sources, register_kinds},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -25,11 +25,12 @@ use crate::{
 
 /// Runs the server until it is asked to stop and has done so.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     clock: Arc<dyn Clock>,
     mut random: StdRng,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    config.server.http.access = config.server.access()?;
     let this_server = ThisServer::default();
     let sources = build_sources(&config, &this_server, &clock, &mut random)?;
     let joins = build_joins(&config, &sources)?;
@@ -45,25 +46,16 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
+    register_kinds(&config, &manager)?;
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
-    let connections = context.connections.clone();
-    let app = app(&config, api, &manager, context).merge(graphiql);
+    let app = app(&config, api, &manager, context.clone()).merge(graphiql);
     announce(&config, address);
 
-    let stop_accepting = shutdown.soft().clone().cancelled_owned();
-    let server = axum::serve(listener, app).with_graceful_shutdown(stop_accepting);
     let server = async {
-        let drained = async {
-            let result = server.await;
-            connections.closed().await;
-            result
-        };
-        tokio::select! {
-            result = drained => result,
-            // A request that does not end is not waited for.
-            () = shutdown.hard().cancelled() => Ok(()),
-        }
+        // A request that does not end is not waited for.
+        let server = http::serve(listener, app, &config.server.http.sockets, &context);
+        shutdown.hard().run_until_cancelled(server).await
     };
     let close = async {
         shutdown.soft().cancelled().await;
@@ -79,9 +71,8 @@ pub async fn serve(
             () = shutdown.soft().cancelled() => Ok(()),
         }
     };
-    let (served, (), failed) = tokio::join!(server, close, failed);
-    failed?;
-    served.map_err(|error| StartError::Unexpected(format!("the server has failed: {error}")))
+    let (_, (), failed) = tokio::join!(server, close, failed);
+    failed
 }
 
 /// GraphiQL's pages; none when it is off.
@@ -123,13 +114,16 @@ fn announce(config: &Config, address: SocketAddr) {
 fn welcome(config: &Config, address: SocketAddr) -> String {
     let url = format!("http://{}", reachable(address));
     let mut text = format!(
-        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, WebSocket)\n",
+        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, SSE, multipart, WebSocket)\n",
         env!("CARGO_PKG_VERSION")
     );
     if config.server.graphiql {
         text += &format!("  GraphiQL  {url}/graphiql\n");
     }
     text += &format!("  data      {}\n", config.store.data.display());
+    if config.server.http.access.token.is_some() {
+        text += "  access    for those who send the token: Authorization: Bearer TOKEN\n";
+    }
     text += &format!(
         "Try: curl {url}/graphql -H 'content-type: application/json' \
          -d '{{\"query\":\"mutation {{ startTask(input: {{kind: \\\"simulate\\\"}}) {{ task {{ id status }} }} }}\"}}'\n"

@@ -5,6 +5,7 @@ mod variables;
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -17,9 +18,10 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, Overrides, parse_listen},
+    config::{Config, ConfigError, Overrides, parse_listen},
     exit::{self, StartError},
     graphql,
+    http::Token,
     serve::serve,
     shutdown::{self, Shutdown},
 };
@@ -30,7 +32,7 @@ const THREADS_DEADLINE: Duration = Duration::from_secs(1);
 const EXAMPLES: &str = "\
 Examples:
   meanwhile                                 serve on 127.0.0.1:8000, with example sources
-  meanwhile --listen 0.0.0.0:80 --data /var/lib/meanwhile
+  meanwhile --listen 0.0.0.0:80 --token-file token --data /var/lib/meanwhile
   meanwhile serve --config meanwhile.toml   with sources of your own
   meanwhile schema > schema.graphql
 
@@ -63,6 +65,13 @@ enum Command {
     Serve(ServeArgs),
     /// Print the GraphQL schema
     Schema,
+    /// Guard a program that runs as a task: started by the server itself
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard {
+        /// Which task, for those who look at the system's processes
+        label: String,
+    },
 }
 
 /// Flags win over environment variables, and both over the configuration file.
@@ -80,7 +89,16 @@ struct ServeArgs {
     /// Folder with GraphiQL's files, for browsers without internet; otherwise they come from a CDN
     #[arg(long, value_name = "DIR", env = "MEANWHILE_GRAPHIQL_ASSETS", hide_env_values = true)]
     graphiql_assets: Option<PathBuf>,
+    /// File with the token that clients have to send; the token itself may stand in MEANWHILE_TOKEN instead
+    #[arg(long, value_name = "FILE", env = "MEANWHILE_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+    /// Listen where other machines can reach it although no token is needed
+    #[arg(long)]
+    insecure: bool,
 }
+
+/// A secret does not belong on a command line, where others can see it.
+const TOKEN_VARIABLE: &str = "MEANWHILE_TOKEN";
 
 impl Cli {
     /// What the program was called with. Ends the process when that cannot be understood, or asks for help.
@@ -104,6 +122,10 @@ impl Cli {
             None => run_serve(self.serve),
             Some(Command::Serve(args)) => run_serve(args),
             Some(Command::Schema) => print(&graphql::sdl()),
+            #[cfg(target_os = "linux")]
+            Some(Command::Guard { .. }) => {
+                crate::task::program::guard::run().map_err(|error| StartError::Unexpected(error.to_string()))
+            }
         }
     }
 }
@@ -120,9 +142,28 @@ fn print(text: &str) -> Result<(), StartError> {
 
 impl ServeArgs {
     fn into_config(self) -> Result<Config, StartError> {
-        let overrides = Overrides { listen: self.listen, data: self.data, graphiql_assets: self.graphiql_assets };
+        let token = match self.token_file {
+            // What is typed wins.
+            Some(_) => None,
+            None => token(env::var_os(TOKEN_VARIABLE))?,
+        };
+        let overrides = Overrides {
+            listen: self.listen,
+            data: self.data,
+            graphiql_assets: self.graphiql_assets,
+            token_file: self.token_file,
+            token,
+            insecure: self.insecure,
+        };
         Ok(Config::load(self.config.as_deref())?.with(overrides))
     }
+}
+
+/// The token in the environment, if there is one.
+fn token(value: Option<OsString>) -> Result<Option<Token>, ConfigError> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let token = Token::new(value.to_str().unwrap_or_default());
+    token.map(Some).map_err(|message| ConfigError { location: None, key: Some(TOKEN_VARIABLE.to_owned()), message })
 }
 
 fn run_serve(args: ServeArgs) -> Result<(), StartError> {
@@ -155,7 +196,7 @@ mod tests {
         match cli.command {
             None => cli.serve,
             Some(Command::Serve(args)) => args,
-            Some(Command::Schema) => panic!("{args:?} is not `serve`"),
+            Some(_) => panic!("{args:?} is not `serve`"),
         }
     }
 
@@ -191,9 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_environment_is_checked_and_not_told() {
+        assert_eq!(token(None), Ok(None));
+        assert_eq!(token(Some("".into())), Ok(None));
+        assert!(token(Some("0123456789abcdef".into())).unwrap().unwrap().is("0123456789abcdef"));
+        let error = token(Some("secret".into())).unwrap_err().to_string();
+        assert!(error.contains("MEANWHILE_TOKEN") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
     fn help_has_examples_variables_and_exit_codes() {
         let help = parse(&["--help"]).unwrap_err().to_string();
-        for expected in ["Examples:", "MEANWHILE_LISTEN", "MEANWHILE_GRAPHIQL_ASSETS", "Exit codes:", "78"] {
+        for expected in
+            ["Examples:", "MEANWHILE_LISTEN", "MEANWHILE_GRAPHIQL_ASSETS", "MEANWHILE_TOKEN", "Exit codes:", "78"]
+        {
             assert!(help.contains(expected), "{expected} is missing in\n{help}");
         }
     }

@@ -20,6 +20,11 @@ pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> 
     section.number("max_document_tokens", &mut document.max_document_tokens, 1..=10_000_000)?;
     // The parser recurses as deep as the brackets go.
     section.number("max_document_nesting", &mut document.max_document_nesting, 1..=200)?;
+    section.number("max_depth", &mut document.max_depth, 1..=200)?;
+    section.number("max_complexity", &mut document.max_complexity, 1..=1_000_000_000_000)?;
+    section.number("max_aliases", &mut document.max_aliases, 0..=1_000_000)?;
+    section.number("max_root_fields", &mut document.max_root_fields, 1..=1_000_000)?;
+    section.number("max_directives", &mut document.max_directives, 0..=1_000_000)?;
     section.finish()?;
     Ok(api)
 }

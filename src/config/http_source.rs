@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     ConfigError,
-    section::{Entry, Named, Section},
+    section::{Entry, Section},
     sources::Common,
 };
 use crate::{
@@ -49,13 +49,12 @@ pub(super) fn read(section: &mut Section<'_>) -> Result<HttpSourceOptions, Confi
 fn read_headers(section: Section<'_>) -> Result<Vec<(String, Secret)>, ConfigError> {
     let too_many = section.error_here(format!("has more than {MAX_HEADERS} headers"));
     let place = section.bare();
-    let entries = section.named_entries()?;
+    let entries = section.named_texts()?;
     if entries.len() > MAX_HEADERS {
         return Err(too_many);
     }
-    let header = |(name, entry): (String, Named<'_>)| match entry {
-        Named::Text(Entry { value, location }) => Ok((name.clone(), place.fill(&name, &value, &location)?.into())),
-        Named::Section(section) => Err(section.error_here("must be a text in quotes")),
+    let header = |(name, Entry { value, location }): (String, Entry<String>)| {
+        Ok((name.clone(), place.fill(&name, &value, &location)?.into()))
     };
     entries.into_iter().map(header).collect()
 }

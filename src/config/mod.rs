@@ -3,6 +3,7 @@
 //! Each section has a struct whose `Default` is the only place its defaults stand in. Every limit's name
 //! carries its unit. Unknown keys are errors, and every error is one line that says where and what to do.
 
+mod access;
 mod api;
 mod args;
 mod environment;
@@ -11,6 +12,7 @@ mod http;
 mod http_source;
 mod joins;
 mod journal;
+mod kinds;
 mod section;
 mod server;
 mod sources;
@@ -27,11 +29,12 @@ use self::{environment::Environment, error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
     joins::{JoinConfig, build_joins},
+    kinds::{KindConfig, register_kinds},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
 };
-use crate::{graphql::ApiOptions, journal::JournalOptions, task::TaskOptions};
+use crate::{graphql::ApiOptions, http::Token, journal::JournalOptions, task::TaskOptions};
 
 /// Used when no file is named.
 const BUILTIN: &str = include_str!("builtin.toml");
@@ -55,6 +58,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// What is fetched together, in the order of the file.
     pub joins: Vec<JoinConfig>,
+    /// Programs that are kinds of tasks, in the order of the file.
+    pub kinds: Vec<KindConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -66,6 +71,12 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// Instead of `server.graphiql_assets`.
     pub graphiql_assets: Option<PathBuf>,
+    /// Instead of `server.token_file`.
+    pub token_file: Option<PathBuf>,
+    /// The token itself, instead of one in a file.
+    pub token: Option<Token>,
+    /// Also when `server.insecure` does not say so.
+    pub insecure: bool,
 }
 
 impl Config {
@@ -108,6 +119,7 @@ impl Config {
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
             joins: JoinConfig::read_all(root.section("joins")?)?,
+            kinds: KindConfig::read_all(root.section("kinds")?)?,
         };
         root.finish()?;
         // Transports look at a document before the API does.
@@ -127,6 +139,13 @@ impl Config {
         if overrides.graphiql_assets.is_some() {
             self.server.graphiql_assets = overrides.graphiql_assets;
         }
+        if overrides.token_file.is_some() {
+            self.server.token_file = overrides.token_file;
+        }
+        if overrides.token.is_some() {
+            self.server.http.access.token = overrides.token;
+        }
+        self.server.insecure |= overrides.insecure;
         self
     }
 }

@@ -18,8 +18,24 @@ use super::error::{ConfigError, Document, Location};
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
 
+/// The longest name that a file can give to something, in bytes.
+const MAX_NAME_BYTES: usize = 64;
 /// How alike two keys must be (0 to 1) for one to be taken for a misspelling of the other.
 const ALIKE: f64 = 0.75;
+
+/// Checks a name that the file gives to something, as or under this key.
+pub(super) fn check_name(name: &str, location: &Location, key: String) -> Result<(), ConfigError> {
+    let is_name = name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if is_name {
+        return Ok(());
+    }
+    let message = format!(
+        "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
+    );
+    Err(ConfigError::at(location.clone(), key, message))
+}
 
 /// A table of the configuration whose keys are taken out one by one.
 #[derive(Debug)]
@@ -74,11 +90,6 @@ impl<'a> Section<'a> {
         ConfigError::at(self.location.clone(), self.path.clone(), message)
     }
 
-    /// The table's full key.
-    pub(super) fn path_of_table(&self) -> &str {
-        &self.path
-    }
-
     /// This table without its keys: for errors after they were taken out.
     pub(super) fn bare(&self) -> Section<'a> {
         let (document, path, location) = (self.document, self.path.clone(), self.location.clone());
@@ -94,6 +105,11 @@ impl<'a> Section<'a> {
     /// Whether a key that was asked for is there.
     pub(super) fn was_given(&self, key: &str) -> bool {
         self.known.iter().any(|(known, location)| *known == key && location.is_some())
+    }
+
+    /// Checks the name that the file gives to what this table describes.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), ConfigError> {
+        check_name(name, &self.location, self.path.clone())
     }
 
     /// Where the table stands.
@@ -149,22 +165,6 @@ impl<'a> Section<'a> {
         entries.into_iter().map(named).collect()
     }
 
-    /// A list of texts; empty when the key is not there.
-    pub(super) fn texts(&mut self, key: &'static str) -> Result<Vec<Entry<String>>, ConfigError> {
-        let Some(Entry { value, location }) = self.take(key) else { return Ok(Vec::new()) };
-        let DeValue::Array(items) = value else {
-            return Err(self.wrong(key, location, "must be a list of texts, such as [\"a\", \"b\"]", &value));
-        };
-        let text = |item: Spanned<DeValue<'a>>| {
-            let location = self.document.location(&item.span());
-            match item.into_inner() {
-                DeValue::String(text) => Ok(Entry { value: text.into_owned(), location }),
-                other => Err(self.wrong(key, location, "must be a list of texts", &other)),
-            }
-        };
-        items.into_iter().map(text).collect()
-    }
-
     fn as_section(&self, path: String, entry: Entry<DeValue<'a>>) -> Result<Section<'a>, ConfigError> {
         match entry.value {
             DeValue::Table(table) => {
@@ -188,13 +188,7 @@ impl<'a> Section<'a> {
         T: TryFrom<u64> + PartialOrd + Display,
     {
         let Some(Entry { value, location }) = self.take(key) else { return Ok(()) };
-        let number = match &value {
-            DeValue::Integer(integer) => {
-                u64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| T::try_from(number).ok())
-            }
-            _ => None,
-        };
-        match number.filter(|number| range.contains(number)) {
+        match whole(&value).filter(|number| range.contains(number)) {
             Some(number) => {
                 *target = number;
                 Ok(())
@@ -231,6 +225,61 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A list of texts, which may be empty ones.
+    pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Entry<Vec<String>>>, ConfigError> {
+        let text = |item: &DeValue<'_>| item.as_str().map(str::to_owned);
+        self.list(key, "must be a list of texts, such as [\"a\", \"b\"]", text)
+    }
+
+    /// A list of whole numbers within a range; stays as it is when the key is not there.
+    pub(super) fn numbers<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut Vec<T>,
+        range: RangeInclusive<T>,
+    ) -> Result<(), ConfigError>
+    where
+        T: TryFrom<u64> + PartialOrd + Display,
+    {
+        let allowed = format!("must be a list of whole numbers from {} to {}", range.start(), range.end());
+        if let Some(entry) = self.list(key, &allowed, |item| whole(item).filter(|number| range.contains(number)))? {
+            *target = entry.value;
+        }
+        Ok(())
+    }
+
+    fn list<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        read: impl Fn(&DeValue<'_>) -> Option<T>,
+    ) -> Result<Option<Entry<Vec<T>>>, ConfigError> {
+        let Some(Entry { value, location }) = self.take(key) else { return Ok(None) };
+        let DeValue::Array(items) = &value else { return Err(self.wrong(key, location, allowed, &value)) };
+        let item = |item: &Spanned<DeValue<'_>>| {
+            let location = self.document.location(&item.span());
+            read(item.get_ref()).ok_or_else(|| self.wrong(key, location, allowed, item.get_ref()))
+        };
+        let value = items.iter().map(item).collect::<Result<_, _>>()?;
+        Ok(Some(Entry { value, location }))
+    }
+
+    /// The texts in this table, whatever their names, in the order of the file. Their names may be any text, and so
+    /// may they.
+    pub(super) fn named_texts(mut self) -> Result<Vec<(String, Entry<String>)>, ConfigError> {
+        let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
+            let location = self.document.location(&value.span());
+            let name = key.into_inner().into_owned();
+            match value.into_inner() {
+                DeValue::String(text) => Ok((name, Entry { value: text.into_owned(), location })),
+                other => Err(self.wrong(&name, location, "must be a text in quotes", &other)),
+            }
+        };
+        entries.into_iter().map(named).collect()
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&mut self, key: &'static str) -> Result<Entry<String>, ConfigError> {
         match self.text(key)? {
@@ -265,6 +314,14 @@ impl<'a> Section<'a> {
 
     fn beside_the_file(&self, path: &str) -> PathBuf {
         Path::new(&*self.document.file).with_file_name(path)
+    }
+
+    /// The folder that the configuration file stands in.
+    pub(super) fn folder(&self) -> PathBuf {
+        match Path::new(&*self.document.file).parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        }
     }
 
     /// Any value, as JSON.
@@ -314,6 +371,16 @@ impl<'a> Section<'a> {
             None => format!("unknown key: remove it; known here: {}", known.join(", ")),
         };
         ConfigError::at(self.document.location(&key.span()), self.key(name), message)
+    }
+}
+
+/// A whole number, if it is one and fits.
+fn whole<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
+    match value {
+        DeValue::Integer(integer) => {
+            u64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| T::try_from(number).ok())
+        }
+        _ => None,
     }
 }
 

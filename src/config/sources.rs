@@ -52,7 +52,7 @@ impl SourceConfig {
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
         let mut location = section.location().clone();
-        args::check_name(&name, &location, "sources")?;
+        section.check_name(&name)?;
         let Entry { value, location: type_location } = section.required_text("type")?;
         let options = match value.as_str() {
             "sql" => {

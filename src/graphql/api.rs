@@ -23,7 +23,7 @@ use super::{
     service::{GraphqlService, Reply},
     subscription::Subscription,
 };
-use crate::{error::add_codes, join::Joins, source::Sources, task::TaskManager};
+use crate::{error::add_codes, join::Joins, journal::EventCursor, source::Sources, task::TaskManager};
 
 /// Limits of the schema. Those of transports and of tasks are theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +125,13 @@ impl GraphqlService for Api {
             Ok(replies) => replies,
             Err(request) => self.execute_stream(request, session).map(Reply::Response).boxed(),
         }
+    }
+
+    async fn is_over(&self, cursor: &str) -> bool {
+        let Ok(cursor) = cursor.parse::<EventCursor>() else { return false };
+        let known = cursor.generation == self.shared.manager.journal().generation();
+        let task = if known { self.shared.manager.get(cursor.task).await } else { Ok(None) };
+        matches!(task, Ok(Some(task)) if task.status.is_terminal())
     }
 }
 

@@ -19,6 +19,7 @@ mod render;
 mod resume;
 mod scalar;
 mod service;
+mod shape;
 mod source;
 mod subscription;
 mod subscription_root;

@@ -10,12 +10,13 @@ use axum::{
 use serde::{Serialize, Serializer};
 
 use super::{negotiate::JsonType, operation::Outcome, refused::Refused};
+use crate::error::{Error, ErrorCode};
 
 /// One outcome as a whole response. A document that could not be executed is a 400 where the type says so; in plain
 /// `application/json` it is a 200 with errors, which is what its clients expect.
 pub(super) fn one(outcome: Outcome, json_type: JsonType) -> HttpResponse {
     let status = match (&outcome, json_type) {
-        (Outcome::RequestError(_), JsonType::GraphqlResponse) => StatusCode::BAD_REQUEST,
+        (Outcome::RequestError(response), JsonType::GraphqlResponse) => status_of(response),
         _ => StatusCode::OK,
     };
     let body = serde_json::to_vec(&outcome);
@@ -24,6 +25,13 @@ pub(super) fn one(outcome: Outcome, json_type: JsonType) -> HttpResponse {
         Outcome::Rendered(_) => HeaderMap::new(),
     };
     whole(status, headers, body, json_type)
+}
+
+fn status_of(response: &Response) -> StatusCode {
+    match response.errors.first().and_then(ServerError::source::<Error>).map(Error::code) {
+        Some(ErrorCode::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 /// The outcomes of a list of requests, in its order.

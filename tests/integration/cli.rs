@@ -9,7 +9,7 @@ use std::{
 
 fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
-    for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "LOG"] {
+    for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "TOKEN", "TOKEN_FILE", "LOG"] {
         command.env_remove(format!("MEANWHILE_{variable}"));
     }
     command.current_dir(folder).args(args).envs(variables.iter().copied()).output().unwrap()
@@ -52,6 +52,24 @@ fn a_missing_configuration_is_named() {
     let (code, message) = failure(&meanwhile(folder.path(), &["--config", "no.toml"], &[]));
     assert_eq!(code, 78);
     assert!(message.contains("no.toml") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn listening_beyond_the_loopback_without_a_token_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, message) = failure(&meanwhile(folder.path(), &["--listen", "0.0.0.0:0"], &[]));
+    assert_eq!(code, 78);
+    assert!(message.contains("--token-file") && message.contains("--insecure"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    // With either it gets as far as the port, which this user cannot have.
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (args, variables) in
+        [(&["--insecure"][..], &[][..]), (&[], &[("MEANWHILE_TOKEN", "a-token-of-enough-characters")])]
+    {
+        let (code, message) = failure(&meanwhile(folder.path(), &[&["--listen", &address], args].concat(), variables));
+        assert_eq!(code, 69, "{args:?}: {message}");
+    }
 }
 
 #[test]

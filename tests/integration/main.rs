@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
+mod access;
 mod api;
 mod cli;
 mod crash;
@@ -9,7 +10,13 @@ mod http;
 mod joins;
 mod journal;
 mod large;
+mod legacy_websocket;
+mod limits;
+mod multipart;
+#[cfg(target_os = "linux")]
+mod programs;
 mod sqlite_store;
+mod sse;
 mod store_conformance;
 mod store_model;
 mod support;

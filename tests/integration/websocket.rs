@@ -433,9 +433,7 @@ async fn overload_closes_with_1013_and_names_the_limit() {
     let mut second = Socket::connect(server.address, PROTOCOL).await;
     assert_eq!(second.closed().await, (1013, "Over max_connections, try again later".to_owned()));
     drop((first, second));
-    while server.context.connections.open() > 0 {
-        tokio::task::yield_now().await;
-    }
+    server.none_open().await;
     Socket::ready(server.address).await;
 }
 

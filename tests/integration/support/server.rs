@@ -31,10 +31,15 @@ impl Server {
 
     /// Starts a server by this command, and waits until it says where it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS"] {
+        Self::spawn_with_log(command, "error", Stdio::inherit())
+    }
+
+    /// The same, with so much of a log, and there.
+    pub(crate) fn spawn_with_log(command: &mut Command, level: &str, log: Stdio) -> Self {
+        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "TOKEN", "TOKEN_FILE"] {
             command.env_remove(format!("MEANWHILE_{variable}"));
         }
-        let mut child = command.env("MEANWHILE_LOG", "error").stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.env("MEANWHILE_LOG", level).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = lines
             .by_ref()
