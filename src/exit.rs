@@ -1,6 +1,11 @@
 //! Why the program stopped, and the exit code that says so. The codes are those of sysexits.
 
-use std::{fmt::Write, io, net::SocketAddr};
+use std::{
+    fmt::Write,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use crate::{config::ConfigError, store::OpenError};
 
@@ -15,6 +20,14 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A new configuration file cannot be written.
+    #[error("{}", init_message(.file, .error))]
+    Init {
+        /// The file.
+        file: PathBuf,
         /// What the system says.
         error: io::Error,
     },
@@ -36,7 +49,7 @@ pub const EXIT_CODES: [(u8, &str); 7] = [
     (2, "wrong usage of the command line"),
     (DATAERR, "the data folder was written by a newer version"),
     (UNAVAILABLE, "the address cannot be listened on, such as a port in use"),
-    (CANTCREAT, "the data folder is in use, or cannot be written"),
+    (CANTCREAT, "the data folder is in use, or a file or folder cannot be written"),
     (CONFIG, "the configuration is wrong"),
 ];
 
@@ -52,7 +65,7 @@ impl StartError {
         match self {
             Self::Config(_) | Self::Graphiql(_) => CONFIG,
             Self::Listen { .. } => UNAVAILABLE,
-            Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
+            Self::Init { .. } | Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
             Self::Store(OpenError::TooNew(_)) => DATAERR,
             Self::Unexpected(_) => UNEXPECTED,
         }
@@ -66,6 +79,16 @@ pub(crate) fn help() -> String {
         let _ = writeln!(text, "  {code:>2}  {meaning}");
         text
     })
+}
+
+fn init_message(file: &Path, error: &io::Error) -> String {
+    let file = file.display();
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{file} is there already, and is left as it is: name another file, or move that one away")
+        }
+        _ => format!("cannot write {file}: {error}; name another file"),
+    }
 }
 
 fn listen_message(address: SocketAddr, error: &io::Error) -> String {

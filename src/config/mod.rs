@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod args;
+mod check;
 mod environment;
 mod error;
 mod http;
@@ -25,8 +26,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{environment::Environment, error::Document, section::Section};
 pub use self::{
+    check::{check, write_template},
     error::{ConfigError, Location},
     joins::{JoinConfig, build_joins},
     kinds::{KindConfig, register_kinds},
@@ -34,6 +35,7 @@ pub use self::{
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
 };
+use self::{environment::Environment, error::Document, section::Section};
 use crate::{graphql::ApiOptions, http::Token, journal::JournalOptions, task::TaskOptions};
 
 /// Used when no file is named.

@@ -7,6 +7,7 @@ mod api;
 mod cli;
 mod crash;
 mod http;
+mod http_source;
 mod joins;
 mod journal;
 mod large;

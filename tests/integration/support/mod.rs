@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod peer;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod socket;
