@@ -19,7 +19,8 @@ use crate::support::peer::Peer;
 /// What no read may take longer than, whatever the server does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn build(clock: Arc<dyn Clock>, config: &str) -> Result<Sources, ConfigError> {
+fn build(clock: impl Clock, config: &str) -> Result<Sources, ConfigError> {
+    let clock: Arc<dyn Clock> = Arc::new(clock);
     let variable = |name: &str| (name == "TOKEN").then(|| "hunter2-token".to_owned());
     let config = Config::parse_with("m.toml", config, &variable)?;
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -29,7 +30,7 @@ fn build(clock: Arc<dyn Clock>, config: &str) -> Result<Sources, ConfigError> {
 /// One source, `api`, at this path of the server.
 fn api(peer: &Peer, path: &str, more: &str) -> Sources {
     let config = format!("[sources.api]\ntype = \"http\"\nurl = \"{}\"\n{more}", peer.url(path));
-    build(Arc::new(SystemClock::default()), &config).unwrap()
+    build(SystemClock::default(), &config).unwrap()
 }
 
 async fn read(sources: &Sources, args: Value) -> Result<Vec<Value>, SourceError> {
@@ -75,7 +76,7 @@ async fn requests_share_one_pool_of_connections() {
     let url = peer.url("/json");
     let config =
         format!("[sources.api]\ntype = \"http\"\nurl = \"{url}\"\n[sources.b]\ntype = \"http\"\nurl = \"{url}\"");
-    let sources = build(Arc::new(SystemClock::default()), &config).unwrap();
+    let sources = build(SystemClock::default(), &config).unwrap();
     for name in ["api", "b", "api", "b"] {
         let mut rows = sources.get(name).unwrap().read(Args::none()).unwrap();
         while rows.next().await.is_some() {}
@@ -220,8 +221,7 @@ async fn secrets_show_in_no_error_and_no_debug_output() {
         "url = \"http://h/\"\nheaders = { a = \"${TOKEN} ${NONE}\" }",
         "url = \"http://h/${TOKEN\"",
     ] {
-        let error =
-            build(Arc::new(SystemClock::default()), &format!("[sources.api]\ntype = \"http\"\n{wrong}")).unwrap_err();
+        let error = build(SystemClock::default(), &format!("[sources.api]\ntype = \"http\"\n{wrong}")).unwrap_err();
         assert!(!error.to_string().contains("hunter2-token"), "{error}");
         assert!(error.to_string().starts_with("m.toml:"), "{error}");
     }
@@ -294,7 +294,7 @@ async fn a_get_is_sent_again_when_nothing_listens_and_a_post_is_not() {
     let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
     let source = |more: &str| {
         let config = format!("[sources.api]\ntype = \"http\"\nurl = \"http://{address}/json\"\n{more}");
-        build(Arc::new(clock.clone()), &config).unwrap()
+        build(clock.clone(), &config).unwrap()
     };
     let refused = |error: &SourceError| error.message.contains("cannot connect to its server");
     let error = read(&source("method = \"POST\""), Value::Null).await.unwrap_err();
@@ -338,7 +338,7 @@ async fn what_does_not_fit_is_refused_when_the_configuration_is_read() {
         ("url = \"http://h/\"\nmax_redirect = 1", "did you mean `max_redirects`?"),
     ] {
         let config = format!("[sources.api]\ntype = \"http\"\n{wrong}");
-        let error = build(Arc::new(SystemClock::default()), &config).unwrap_err().to_string();
+        let error = build(SystemClock::default(), &config).unwrap_err().to_string();
         assert!(error.contains(expected) && error.starts_with("m.toml:"), "{error}");
     }
 }

@@ -341,7 +341,7 @@ pub(crate) async fn statistics_count_by_kind_and_status_and_measure_what_complet
     let times = |waited_ms, ran_ms| TaskTimes { waited_ms, ran_ms };
     assert_eq!(measured.times, [times(30, 60), times(20, 40)]);
     assert_eq!(waiting.times, []);
-    assert_eq!(store.statistics(query(Some("waiting"))).await.unwrap(), [waiting.clone()]);
+    assert_eq!(store.statistics(query(Some("waiting"))).await.unwrap(), std::slice::from_ref(waiting));
     assert_eq!(store.statistics(query(Some("other"))).await.unwrap(), []);
     let capped = StatisticsQuery { max_count: 2, ..query(Some("measured")) };
     assert_eq!(of(&store.statistics(capped).await.unwrap()[0]), [0, 0, 2, 0, 0]);
