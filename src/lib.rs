@@ -10,6 +10,7 @@
 //! * [`store`]: where tasks and their events live; SQLite.
 //! * [`journal`]: following them: replay, then live.
 //! * [`task`]: starting tasks and running them: [`TaskManager`](task::TaskManager).
+//! * [`task::program`]: any program as the work of a kind, under a guard process.
 //! * [`source`]: places data comes from.
 //! * [`join`]: several of them at once, made into one whole; [`jq`]: the filters for that, within limits.
 //! * [`graphql`]: the API's schema: [`Api`](graphql::Api).

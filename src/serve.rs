@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_joins, build_sources, register_kinds},
+    config::{Config, build_joins, build_sources, register_programs},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -46,7 +46,7 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
-    register_kinds(&config, &manager)?;
+    register_programs(&config, &manager)?;
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let app = app(&config, api, &manager, context.clone()).merge(graphiql);

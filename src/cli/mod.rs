@@ -24,6 +24,7 @@ use crate::{
     http::Token,
     serve::serve,
     shutdown::{self, Shutdown},
+    store::sqlite,
 };
 
 /// How long threads that still run may take after everything else has ended.
@@ -36,6 +37,7 @@ Examples:
   meanwhile init && meanwhile check --config meanwhile.toml
   meanwhile serve --config meanwhile.toml   with sources of your own
   meanwhile schema > schema.graphql
+  meanwhile backup --data /var/lib/meanwhile monday.db
 
 The log goes to stderr. MEANWHILE_LOG says what is in it: a level, such as `debug`, or `meanwhile=debug,warn`.";
 
@@ -74,6 +76,8 @@ enum Command {
     },
     /// Check a configuration without starting the server
     Check(CheckArgs),
+    /// Copy the data to a file, also while the server runs
+    Backup(BackupArgs),
     /// Guard a program that runs as a task: started by the server itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -113,6 +117,20 @@ struct CheckArgs {
     config: Option<PathBuf>,
 }
 
+/// Where the data is, and where its copy goes.
+#[derive(Debug, Args)]
+struct BackupArgs {
+    /// The copy; it must not be there yet. To restore it, put it into an empty data folder as `meanwhile.db`
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The server's data folder [default: ./meanwhile-data]
+    #[arg(long, value_name = "DIR", env = "MEANWHILE_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
+    /// The server's configuration file, where that names the data folder
+    #[arg(long, value_name = "FILE", env = "MEANWHILE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+}
+
 /// A secret does not belong on a command line, where others can see it.
 const TOKEN_VARIABLE: &str = "MEANWHILE_TOKEN";
 
@@ -140,11 +158,23 @@ impl Cli {
             Some(Command::Schema) => print(&graphql::sdl()),
             Some(Command::Init { file }) => init(&file),
             Some(Command::Check(args)) => check(&args),
+            Some(Command::Backup(args)) => args.run(),
             #[cfg(target_os = "linux")]
             Some(Command::Guard { .. }) => {
                 crate::task::program::guard::run().map_err(|error| StartError::Unexpected(error.to_string()))
             }
         }
+    }
+}
+
+impl BackupArgs {
+    fn run(self) -> Result<(), StartError> {
+        let data = match self.data {
+            Some(data) => data,
+            None => Config::load(self.config.as_deref())?.store.data,
+        };
+        let backup = sqlite::backup(&data, &self.file, rand::random())?;
+        print(&format!("{}: {} tasks, {} bytes\n", self.file.display(), backup.tasks, backup.bytes))
     }
 }
 

@@ -65,7 +65,7 @@ fn read_part(name: String, mut section: Section<'_>) -> Result<PartDefinition, C
         name,
         source: section.required_text("source")?.value,
         args: Vec::new(),
-        depends_on: section.texts("depends_on")?.map_or_else(Vec::new, |entry| entry.value),
+        depends_on: section.texts("depends_on")?.map(|entry| entry.value).unwrap_or_default(),
         required: false,
         gives: None,
     };

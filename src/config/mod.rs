@@ -14,6 +14,7 @@ mod http_source;
 mod joins;
 mod journal;
 mod kinds;
+mod programs;
 mod section;
 mod server;
 mod sources;
@@ -30,7 +31,8 @@ pub use self::{
     check::{check, write_template},
     error::{ConfigError, Location},
     joins::{JoinConfig, build_joins},
-    kinds::{KindConfig, register_kinds},
+    kinds::KindConfig,
+    programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
@@ -58,10 +60,10 @@ pub struct Config {
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
-    /// What is fetched together, in the order of the file.
-    pub joins: Vec<JoinConfig>,
     /// Programs that are kinds of tasks, in the order of the file.
     pub kinds: Vec<KindConfig>,
+    /// What is fetched together, in the order of the file.
+    pub joins: Vec<JoinConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -120,8 +122,8 @@ impl Config {
             tasks: tasks::read(root.section("tasks")?)?,
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
-            joins: JoinConfig::read_all(root.section("joins")?)?,
             kinds: KindConfig::read_all(root.section("kinds")?)?,
+            joins: JoinConfig::read_all(root.section("joins")?)?,
         };
         root.finish()?;
         // Transports look at a document before the API does.

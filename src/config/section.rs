@@ -18,7 +18,7 @@ use super::error::{ConfigError, Document, Location};
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
 
-/// The longest name that a file can give to something, in bytes.
+/// The longest name that the file gives to something, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 /// How alike two keys must be (0 to 1) for one to be taken for a misspelling of the other.
 const ALIKE: f64 = 0.75;

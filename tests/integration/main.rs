@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod backup;
 mod cli;
 mod crash;
 mod http;
@@ -15,7 +16,10 @@ mod legacy_websocket;
 mod limits;
 mod multipart;
 #[cfg(target_os = "linux")]
+mod program_examples;
+#[cfg(target_os = "linux")]
 mod programs;
+mod resume;
 mod sqlite_store;
 mod sse;
 mod store_conformance;

@@ -394,6 +394,14 @@ async fn an_attempt_begins_when_the_processes_of_the_one_before_are_gone() {
     gone(&id.to_string()).await;
 }
 
+#[test]
+fn a_guard_is_not_for_people() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+    let output = command.args(["guard", "x"]).stdin(std::process::Stdio::null()).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && message.contains("[kinds.NAME]") && message.lines().count() == 1, "{message}");
+}
+
 /// Waits until no process of the task is there any more.
 async fn gone(task: &str) {
     while !processes_of(task).is_empty() {

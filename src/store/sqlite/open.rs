@@ -11,13 +11,13 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::store::OpenError;
 
 /// The database in the data folder.
-const DATABASE_FILE: &str = "meanwhile.db";
+pub(super) const DATABASE_FILE: &str = "meanwhile.db";
 /// Held locked by the process that has the folder open.
 const LOCK_FILE: &str = "meanwhile.lock";
 /// Each brings the schema to its version. Never change one that was released.
 const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("migrations/0001_tasks_and_events.sql"))];
 /// The schema's version that this program works with.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Marks the file as one of ours (`PRAGMA application_id`): "MWHL".
 const APPLICATION_ID: i32 = 0x4d57_484c;
 /// Compiled statements kept by each connection.

@@ -24,7 +24,8 @@ use super::guard::Report;
 pub struct GuardExecutable(PathBuf);
 
 impl GuardExecutable {
-    /// The program that runs here, which must be `meanwhile`. It stays the same one when its file is replaced.
+    /// The program that runs here. It must be `meanwhile`, or one that does what [`Cli`](crate::cli::Cli) does with the
+    /// command `guard`. It stays the same one when its file is replaced.
     pub fn this_one() -> Self {
         Self("/proc/self/exe".into())
     }
