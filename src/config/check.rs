@@ -71,8 +71,12 @@ mod tests {
         // The default is meant from the folder the program is started in, what is written from the file's.
         assert!(plain.store.data.ends_with(&written.store.data));
         assert_eq!(written.tasks, plain.tasks);
-        assert_eq!((written.journal, written.api), (plain.journal, plain.api));
-        assert_eq!(written.joins[0].definition, plain.joins[0].definition);
+        assert_eq!((&written.journal, &written.api), (&plain.journal, &plain.api));
+        let limits = |config: &Config| {
+            let definition = &config.joins[0].definition;
+            (definition.limits.clone(), definition.filters.clone())
+        };
+        assert_eq!(limits(&written), limits(&plain));
     }
 
     #[test]
