@@ -8,6 +8,7 @@ mod backup;
 mod cli;
 mod crash;
 mod http;
+mod http_source;
 mod joins;
 mod journal;
 mod large;
