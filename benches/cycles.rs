@@ -25,7 +25,10 @@ const BATCH: usize = 256;
 /// Callers that start tasks at the same time.
 const CALLERS: usize = 4;
 const ROUNDS: usize = 7;
-const SCHEMA: &str = include_str!("../src/store/sqlite/migrations/0001_tasks_and_events.sql");
+const SCHEMA: &str = concat!(
+    include_str!("../src/store/sqlite/migrations/0001_tasks_and_events.sql"),
+    include_str!("../src/store/sqlite/migrations/0002_limits.sql")
+);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -121,8 +124,8 @@ fn plain_loop(file: &Path, tasks: usize) -> Result<Duration, Failure> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for id in ids.clone() {
             let mut insert = connection.prepare_cached(
-                "INSERT INTO task (id, kind, status, priority, run_at, head, max_attempts, max_lost, tags, input) \
-                 VALUES (?1, 1, 0, 0, ?2, 1, 1, 3, '[]', 'null')",
+                "INSERT INTO task (id, kind, status, priority, run_at, head, max_attempts, max_lost, retry_backoff_ms, \
+                 max_retry_backoff_ms, tags, input) VALUES (?1, 1, 0, 0, ?2, 1, 1, 3, 1000, 600000, '[]', 'null')",
             )?;
             insert.execute(params![id as i64, 1_700_000_000_000_i64])?;
             event(&connection, id, 1, 0, pending)?;

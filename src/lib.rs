@@ -63,3 +63,6 @@ pub mod shutdown;
 pub mod source;
 pub mod store;
 pub mod task;
+
+/// What [`task::KindOptions::input_of`] makes the schema of an input with.
+pub use schemars;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_joins, build_sources, register_programs},
+    config::{Config, build_joins, build_sources, check_kinds, register_programs},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -47,6 +47,7 @@ pub async fn serve(
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
     register_programs(&config, &manager)?;
+    check_kinds(&config, &manager)?;
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let app = app(&config, api, &manager, context.clone()).merge(graphiql);

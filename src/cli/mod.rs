@@ -134,20 +134,37 @@ struct BackupArgs {
 /// A secret does not belong on a command line, where others can see it.
 const TOKEN_VARIABLE: &str = "MEANWHILE_TOKEN";
 
+/// Help, or a command line that could not be understood.
+#[derive(Debug)]
+pub struct Usage {
+    error: clap::Error,
+    /// The environment variable that is to blame.
+    variable: Option<String>,
+}
+
+impl Usage {
+    /// Prints it: help to stdout, an error to stderr.
+    pub fn print(&self) {
+        // Who stops reading has seen enough.
+        let _ = self.error.print();
+        if let Some(variable) = &self.variable {
+            let _ = writeln!(io::stderr(), "\nThe value comes from the environment variable {variable}.");
+        }
+    }
+
+    /// 0 for help, 2 for an error.
+    pub fn exit_code(&self) -> u8 {
+        u8::try_from(self.error.exit_code()).unwrap_or(2)
+    }
+}
+
 impl Cli {
-    /// What the program was called with. Ends the process when that cannot be understood, or asks for help.
-    pub fn from_process() -> Self {
+    /// What the program was called with; else what to print instead: help, or what could not be understood.
+    pub fn from_process() -> Result<Self, Usage> {
         let args: Vec<String> = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let command = variables::without_empty(Self::command());
         let parsed = command.clone().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.unwrap_or_else(|error| {
-            // Who reads the rest of it knows already.
-            let _ = error.print();
-            if let Some(variable) = variables::to_blame(&error, &command, &args) {
-                eprintln!("\nThe value comes from the environment variable {variable}.");
-            }
-            std::process::exit(error.exit_code())
-        })
+        parsed.map_err(|error| Usage { variable: variables::to_blame(&error, &command, &args), error })
     }
 
     /// Does what was asked for, until it is done.

@@ -1,17 +1,19 @@
 //! `[kinds.NAME]`.
 
-use super::{ConfigError, ProgramConfig, section::Section};
-use crate::task::KindOptions;
+use super::{Config, ConfigError, Location, ProgramConfig, kind_policy, section::Section};
+use crate::task::{KindPolicy, TaskManager};
 
-/// A kind of tasks, as configured. `[kinds.NAME]`.
+/// A kind of tasks, as configured: how its tasks are run, and what does their work when that is a program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KindConfig {
-    /// What it is called.
+    /// What the kind is called.
     pub name: String,
-    /// The program that does its work.
-    pub program: ProgramConfig,
-    /// What holds for its tasks.
-    pub options: KindOptions,
+    /// Where errors about it point.
+    pub location: Location,
+    /// How its tasks are run: wins over what is said at registration.
+    pub policy: KindPolicy,
+    /// The program that does its work; `None`: a kind that is registered otherwise.
+    pub program: Option<ProgramConfig>,
 }
 
 impl KindConfig {
@@ -21,24 +23,23 @@ impl KindConfig {
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
         section.check_name(&name)?;
-        let Some(program) = ProgramConfig::read(&mut section)? else {
-            let message = "is missing: add the program and its arguments, such as command = [\"python3\", \"work.py\"]";
-            return Err(section.error("command", message));
-        };
-        let options = read_options(&mut section)?;
+        let location = section.location().clone();
+        let program = ProgramConfig::read(&mut section)?;
+        let policy = kind_policy::read(&mut section)?;
         section.finish()?;
-        Ok(Self { name, program, options })
+        Ok(Self { name, location, policy, program })
     }
 }
 
-/// What holds for tasks of a kind.
-fn read_options(section: &mut Section<'_>) -> Result<KindOptions, ConfigError> {
-    let mut options = KindOptions::default();
-    let mut max_attempts = 0;
-    section.number("max_attempts", &mut max_attempts, 1..=1000)?;
-    options.max_attempts = (max_attempts > 0).then_some(max_attempts);
-    let mut timeout_ms = 0;
-    section.number("timeout_ms", &mut timeout_ms, 1..=31_536_000_000)?;
-    options.timeout_ms = (timeout_ms > 0).then_some(timeout_ms);
-    Ok(options)
+/// Every kind that is configured is registered; otherwise somebody waits for what will not happen.
+pub fn check_kinds(config: &Config, manager: &TaskManager) -> Result<(), ConfigError> {
+    let registered = manager.kinds();
+    match config.kinds.iter().find(|kind| registered.iter().all(|known| *known.name != *kind.name)) {
+        None => Ok(()),
+        Some(kind) => {
+            let known: Vec<&str> = registered.iter().map(|known| &*known.name).collect();
+            let message = format!("there is no such kind: give it a `command`, or name one of {}", known.join(", "));
+            Err(ConfigError::at(kind.location.clone(), format!("kinds.{}", kind.name), message))
+        }
+    }
 }

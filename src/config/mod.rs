@@ -13,8 +13,10 @@ mod http;
 mod http_source;
 mod joins;
 mod journal;
+mod kind_policy;
 mod kinds;
 mod programs;
+mod retention;
 mod section;
 mod server;
 mod sources;
@@ -31,7 +33,7 @@ pub use self::{
     check::{check, write_template},
     error::{ConfigError, Location},
     joins::{JoinConfig, build_joins},
-    kinds::KindConfig,
+    kinds::{KindConfig, check_kinds},
     programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
@@ -56,12 +58,12 @@ pub struct Config {
     pub store: StoreConfig,
     /// How tasks run, and how large they may be. `[tasks]`.
     pub tasks: TaskOptions,
+    /// How tasks of each kind are run, and the programs among them, in the order of the file. `[kinds.NAME]`.
+    pub kinds: Vec<KindConfig>,
     /// What following the journal may hold in memory. `[journal]`.
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
-    /// Programs that are kinds of tasks, in the order of the file.
-    pub kinds: Vec<KindConfig>,
     /// What is fetched together, in the order of the file.
     pub joins: Vec<JoinConfig>,
 }
@@ -125,6 +127,8 @@ impl Config {
             kinds: KindConfig::read_all(root.section("kinds")?)?,
             joins: JoinConfig::read_all(root.section("joins")?)?,
         };
+        config.tasks.retention = retention::read(root.section("retention")?)?;
+        config.tasks.kinds = config.kinds.iter().map(|kind| (kind.name.clone(), kind.policy)).collect();
         root.finish()?;
         // Transports look at a document before the API does.
         config.server.http.document.clone_from(&config.api.document);

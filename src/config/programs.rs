@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::Json,
     task::{
-        KindOptions, TaskManager,
+        TaskManager,
         program::{CommandTemplate, Hidden, ProgramOptions},
     },
 };
@@ -88,16 +88,13 @@ fn check_variable(name: &str, value: &str) -> Result<(), String> {
 #[cfg(target_os = "linux")]
 pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), ConfigError> {
     use crate::task::{
-        KindType,
+        KindOptions, KindPolicy, KindType,
         program::{GuardExecutable, ProgramJob},
     };
-    for KindConfig { name, program, options } in &config.kinds {
-        let options = KindOptions {
-            description: program.description.clone(),
-            input_schema: program.input_schema.clone(),
-            ..options.clone()
-        };
-        let ProgramConfig { location, options: program, .. } = program;
+    for KindConfig { name, program, .. } in &config.kinds {
+        let Some(ProgramConfig { location, options: program, description, input_schema }) = program else { continue };
+        let policy = KindPolicy { cancel_grace_ms: Some(program.cancel_grace_ms()), ..KindPolicy::default() };
+        let options = KindOptions { description: description.clone(), input_schema: input_schema.clone(), policy };
         if let Err(missing) = program.check() {
             tracing::warn!("kind `{name}`: {missing}; its tasks fail until then");
         }
@@ -112,32 +109,37 @@ pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), C
 /// Programs need Linux: one that is configured is an error.
 #[cfg(not(target_os = "linux"))]
 pub fn register_programs(config: &Config, _: &TaskManager) -> Result<(), ConfigError> {
-    let error = |KindConfig { name, program, .. }: &KindConfig| {
+    let error = |(name, program): (&String, &ProgramConfig)| {
         let message =
             "programs can be tasks only on Linux, which alone can keep track of all their processes: remove it";
         ConfigError::at(program.location.clone(), format!("kinds.{name}"), message)
     };
-    config.kinds.first().map_or(Ok(()), |kind| Err(error(kind)))
+    let mut programs = config.kinds.iter().filter_map(|kind| Some((&kind.name, kind.program.as_ref()?)));
+    programs.next().map_or(Ok(()), |program| Err(error(program)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, model::LogLevel};
+    use crate::{config::Config, model::LogLevel, task::KindPolicy};
 
     fn read(text: &str) -> Result<Vec<KindConfig>, String> {
         Config::parse("conf/m.toml", text).map(|config| config.kinds).map_err(|error| error.to_string())
+    }
+
+    fn program(kind: &KindConfig) -> &ProgramConfig {
+        kind.program.as_ref().unwrap()
     }
 
     #[test]
     fn a_kind_needs_only_its_command() {
         let kinds = read("[kinds.b]\ncommand = [\"./b\", \"-x\"]\n[kinds.a]\ncommand = [\"a\"]").unwrap();
         assert_eq!(kinds.iter().map(|kind| kind.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-        assert_eq!(kinds[0].program.options.command.program(), "conf/./b");
+        assert_eq!(program(&kinds[0]).options.command.program(), "conf/./b");
         let mut expected = ProgramOptions::new(CommandTemplate::parse(&["a"]).unwrap());
         expected.folder = "conf".into();
-        assert_eq!(kinds[1].program.options, expected);
-        assert_eq!(kinds[1].options, KindOptions::default());
+        assert_eq!(program(&kinds[1]).options, expected);
+        assert_eq!(kinds[1].policy, KindPolicy::default());
     }
 
     #[test]
@@ -167,16 +169,16 @@ mod tests {
         (expected.success_exit_codes, expected.no_retry_exit_codes) = (vec![0, 3], vec![64, 65]);
         (expected.stop_grace_ms, expected.leftover_grace_ms, expected.max_log_bytes) = (1, 2, 3);
         expected.stderr_level = LogLevel::Warn;
-        assert_eq!(kind.program.options, expected);
+        assert_eq!(program(&kind).options, expected);
         assert!(!format!("{kind:?}").contains("secret"));
-        assert_eq!((kind.options.max_attempts, kind.options.timeout_ms), (Some(4), Some(5)));
-        assert_eq!(kind.program.input_schema.unwrap().as_str(), r#"{"type":"object"}"#);
+        assert_eq!((kind.policy.max_attempts, kind.policy.timeout_ms), (Some(4), Some(5)));
+        assert_eq!(program(&kind).input_schema.clone().unwrap().as_str(), r#"{"type":"object"}"#);
     }
 
     #[test]
     fn mistakes_are_named_where_they_stand() {
         for (text, expected) in [
-            ("[kinds.a]", "conf/m.toml:1:8: `kinds.a.command`: is missing"),
+            ("[kinds.a]\ncomand = [\"a\"]", "conf/m.toml:2:1: `kinds.a.comand`: unknown key; did you mean `command`?"),
             ("[kinds.a]\ncommand = \"ls\"", "conf/m.toml:2:11: `kinds.a.command`: must be a list of texts"),
             ("[kinds.a]\ncommand = [\"ls\", 1]", "conf/m.toml:2:18: `kinds.a.command`: must be a list of texts"),
             ("[kinds.a]\ncommand = []", "`kinds.a.command`: is empty"),

@@ -200,6 +200,21 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A whole number within a range, if the key is there.
+    pub(super) fn optional_number<T>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ConfigError>
+    where
+        T: TryFrom<u64> + PartialOrd + Display + Copy,
+    {
+        let is_there = self.table.contains_key(key);
+        let mut number = *range.start();
+        self.number(key, &mut number, range)?;
+        Ok(is_there.then_some(number))
+    }
+
     /// `true` or `false`; stays as it is when the key is not there.
     pub(super) fn flag(&mut self, key: &'static str, target: &mut bool) -> Result<(), ConfigError> {
         match self.take(key) {

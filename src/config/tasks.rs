@@ -19,6 +19,10 @@ pub(super) fn read(mut section: Section<'_>) -> Result<TaskOptions, ConfigError>
     section.number("progress_interval_ms", &mut tasks.progress_interval_ms, 0..=60_000)?;
     section.number("max_waiting_events", &mut tasks.max_waiting_events, 1..=1_000_000)?;
     section.number("max_waiting_bytes", &mut tasks.max_waiting_bytes, 1024..=1 << 30)?;
+    section.number("max_task_events", &mut tasks.max_task_events, 1..=1_000_000_000)?;
+    section.number("max_task_bytes", &mut tasks.max_task_bytes, 1024..=1 << 40)?;
+    section.number("concurrency_per_key", &mut tasks.concurrency_per_key, 1..=100_000)?;
+    section.number("cancel_grace_ms", &mut tasks.cancel_grace_ms, 0..=86_400_000)?;
     section.number("release_grace_ms", &mut tasks.release_grace_ms, 0..=3_600_000)?;
     section.number("retry_backoff_ms", &mut tasks.retry_backoff_ms, 1..=86_400_000)?;
     section.number("max_retry_backoff_ms", &mut tasks.max_retry_backoff_ms, 1..=86_400_000)?;

@@ -8,6 +8,7 @@ use crate::{
     clock::{Clock, ManualClock},
     http::websocket::WebsocketOptions,
     source::{Args, SourceType, Sources, ThisServer, simulated::SimulatedValue},
+    task::KindPolicy,
 };
 
 fn error(text: &str) -> String {
@@ -42,6 +43,11 @@ fn every_section_is_read() {
         data = "data"
         [tasks]
         concurrency = 3
+        [retention]
+        keep_tasks_ms = 86_400_000
+        [kinds.simulate]
+        max_attempts = 4
+        concurrency = 2
         [journal]
         page_events = 9
         [sources.one]
@@ -55,15 +61,18 @@ fn every_section_is_read() {
         timeout_ms = 500
     "#;
     let config = Config::parse("/etc/meanwhile/m.toml", text).unwrap();
+    let simulate = KindPolicy { max_attempts: Some(4), concurrency: Some(2), ..KindPolicy::default() };
+    assert_eq!(config.tasks.kinds, [("simulate".to_owned(), simulate)].into());
+    assert_eq!((config.tasks.retention.keep_tasks_ms, config.tasks.retention.keep_events_ms), (Some(86_400_000), None));
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:9000");
     assert!(!config.server.graphiql);
     assert_eq!(config.server.http.websocket, WebsocketOptions { max_operations: 7, ..Default::default() });
     assert_eq!((config.api.document.max_document_tokens, config.server.http.document.max_document_tokens), (5, 5));
     assert_eq!(config.store.data, Path::new("/etc/meanwhile/data"));
-    assert_eq!(config.tasks, TaskOptions { concurrency: 3, ..Default::default() });
+    assert_eq!(config.tasks.concurrency, 3);
     assert_eq!(config.journal.page_events, 9);
     let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
-    assert_eq!((one.name.as_str(), one.location.line), ("one", 15));
+    assert_eq!((one.name.as_str(), one.location.line), ("one", 20));
     let SourceOptions::Sql(sql) = &items.options else { panic!("{items:?}") };
     assert_eq!((sql.limits.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
 }
@@ -157,4 +166,11 @@ fn a_query_at_fault_is_an_error_and_a_missing_file_is_not() {
     assert!(build(&source("SELECT * FROM item WHERE id = :id")).is_ok());
     let error = build(&source("DELETE FROM item")).unwrap_err().to_string();
     assert!(error.contains("m.toml:4:9: `sources.items.query`: source `items` has a statement that writes"), "{error}");
+}
+
+#[test]
+fn what_a_kind_says_of_its_waits_has_to_fit_together() {
+    let text = "[kinds.k]\nretry_backoff_ms = 500\nmax_retry_backoff_ms = 100";
+    assert!(error(text).contains("`kinds.k.max_retry_backoff_ms`: must be at least"));
+    assert!(error("[kinds.k]\ntimeot_ms = 3").contains("did you mean `timeout_ms`?"));
 }

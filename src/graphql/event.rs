@@ -25,6 +25,30 @@ pub(super) enum TaskEventType {
     Log,
     /// The handler gave a piece of data.
     Chunk,
+    /// A running attempt is being cancelled.
+    Cancellation,
+}
+
+/// The ladder from a request to cancel a running attempt to its end. Not every attempt takes every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "model::CancelStep")]
+pub(super) enum CancelStep {
+    /// Somebody asked for it.
+    Requested,
+    /// The handler was told.
+    Delivered,
+    /// A program was sent SIGTERM.
+    TermSent,
+    /// A program that did not end in time was sent SIGKILL.
+    KillSent,
+    /// The handler did not end in time, and was dropped where it waited.
+    Dropped,
+    /// The handler did not end in time, and cannot be dropped, because it does not wait anywhere: its code goes on.
+    Unresponsive,
+    /// The attempt has ended: the next event is the task's `CANCELLED`.
+    Confirmed,
+    /// The attempt completed before it stopped: the next event is the task's `COMPLETED`.
+    Overtaken,
 }
 
 /// How much a log line matters.
@@ -59,6 +83,8 @@ pub(super) enum TaskEvent {
     Logged(TaskLogged),
     /// A piece of data.
     Chunk(TaskChunk),
+    /// A step of a cancellation.
+    Cancellation(TaskCancellation),
     /// Events that are no longer stored.
     Gap(TaskGap),
 }
@@ -72,6 +98,7 @@ impl TaskEvent {
             EventBody::Progress(_) => Self::Progressed(TaskProgressed(stored)),
             EventBody::Log { .. } => Self::Logged(TaskLogged(stored)),
             EventBody::Chunk { .. } => Self::Chunk(TaskChunk(stored)),
+            EventBody::Cancellation(_) => Self::Cancellation(TaskCancellation(stored)),
         }
     }
 
@@ -91,7 +118,8 @@ impl TaskEvent {
             Self::StatusChanged(TaskStatusChanged(stored))
             | Self::Progressed(TaskProgressed(stored))
             | Self::Logged(TaskLogged(stored))
-            | Self::Chunk(TaskChunk(stored)) => stored.cursor(),
+            | Self::Chunk(TaskChunk(stored))
+            | Self::Cancellation(TaskCancellation(stored)) => stored.cursor(),
             Self::Gap(gap) => EventCursor { generation: gap.generation, task: gap.task, seq: gap.through },
         }
     }
@@ -249,6 +277,27 @@ stored_event! {
         /// The piece.
         async fn value(&self) -> JsonScalar {
             JsonScalar(self.chunk().map_or_else(model::Json::null, |(_, value)| value.clone()))
+        }
+    }
+}
+
+impl TaskCancellation {
+    fn cancellation(&self) -> Option<&model::Cancellation> {
+        if let EventBody::Cancellation(cancellation) = &self.0.event.body { Some(cancellation) } else { None }
+    }
+}
+
+stored_event! {
+    /// A step on the way from a request to cancel a running attempt to its end.
+    TaskCancellation {
+        /// Which step.
+        async fn step(&self) -> CancelStep {
+            self.cancellation().map_or(model::CancelStep::Requested, |cancellation| cancellation.step).into()
+        }
+
+        /// More about it, for people: the reason given, what a program was sent.
+        async fn message(&self) -> Option<&str> {
+            self.cancellation()?.message.as_deref()
         }
     }
 }

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
     api::Shared,
+    kind::TaskKind,
     scalar::{DateTime, JsonScalar},
     task::TaskObject,
 };
@@ -33,6 +34,22 @@ pub(super) struct StartTaskInput {
     max_attempts: Option<i32>,
     /// Time limit of one attempt, in milliseconds; nothing said: what the kind says.
     timeout_ms: Option<i64>,
+    /// Time limit of the whole task, all attempts and waits together, from its start or its `runAt` on, in milliseconds;
+    /// nothing said: what the kind says.
+    deadline_ms: Option<i64>,
+    /// Wait before the first automatic retry, in milliseconds; doubles with each failure, and half of each wait is left
+    /// to chance. Nothing said: what the kind says.
+    retry_backoff_ms: Option<i64>,
+    /// The longest wait before an automatic retry, in milliseconds; nothing said: what the kind says.
+    max_retry_backoff_ms: Option<i64>,
+    /// Of the tasks of this kind with the same key only so many run at once (the kind's `concurrencyPerKey`); the others
+    /// wait.
+    concurrency_key: Option<String>,
+}
+
+/// What is below zero is out of range like zero: the manager says what is in range.
+fn or_zero(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 impl From<StartTaskInput> for StartTask {
@@ -44,9 +61,12 @@ impl From<StartTaskInput> for StartTask {
             priority: input.priority.unwrap_or(0),
             run_at: input.run_at.map(|time| time.0),
             idempotency_key: input.idempotency_key,
-            // What is below zero is out of range like zero: the manager says what is in range.
             max_attempts: input.max_attempts.map(|attempts| u32::try_from(attempts).unwrap_or(0)),
-            timeout_ms: input.timeout_ms.map(|timeout_ms| u64::try_from(timeout_ms).unwrap_or(0)),
+            timeout_ms: input.timeout_ms.map(or_zero),
+            deadline_ms: input.deadline_ms.map(or_zero),
+            retry_backoff_ms: input.retry_backoff_ms.map(or_zero),
+            max_retry_backoff_ms: input.max_retry_backoff_ms.map(or_zero),
+            concurrency_key: input.concurrency_key,
         }
     }
 }
@@ -72,6 +92,27 @@ pub(super) struct CancelTaskInput {
 pub(super) struct RetryTaskInput {
     /// Its id.
     id: ID,
+}
+
+/// An ended task to be deleted.
+#[derive(Debug, InputObject)]
+pub(super) struct DeleteTaskInput {
+    /// Its id.
+    id: ID,
+}
+
+/// A kind of tasks to be paused.
+#[derive(Debug, InputObject)]
+pub(super) struct PauseKindInput {
+    /// Its name.
+    kind: String,
+}
+
+/// A kind of tasks to be resumed.
+#[derive(Debug, InputObject)]
+pub(super) struct ResumeKindInput {
+    /// Its name.
+    kind: String,
 }
 
 /// What `startTask` made.
@@ -102,6 +143,27 @@ pub(super) struct CancelTaskPayload {
 pub(super) struct RetryTaskPayload {
     /// The new task; its `retryOf` is the old one.
     task: TaskObject,
+}
+
+/// What `deleteTask` deleted.
+#[derive(Debug, SimpleObject)]
+pub(super) struct DeleteTaskPayload {
+    /// Id of the task that was there.
+    id: ID,
+}
+
+/// What `pauseKind` made of the kind.
+#[derive(Debug, SimpleObject)]
+pub(super) struct PauseKindPayload {
+    /// The kind as it now is.
+    kind: TaskKind,
+}
+
+/// What `resumeKind` made of the kind.
+#[derive(Debug, SimpleObject)]
+pub(super) struct ResumeKindPayload {
+    /// The kind as it now is.
+    kind: TaskKind,
 }
 
 /// What can be done.
@@ -152,6 +214,39 @@ impl Mutation {
     ) -> Result<RetryTaskPayload, Error> {
         let task = Shared::of(ctx).manager.retry(parse_id(&input.id)?).await?;
         Ok(RetryTaskPayload { task: TaskObject(task) })
+    }
+
+    /// Deletes an ended task with its events; streams of it end, and its idempotency key is free again. `CONFLICT` while
+    /// it has not ended.
+    async fn delete_task(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The ended task.")] input: DeleteTaskInput,
+    ) -> Result<DeleteTaskPayload, Error> {
+        Shared::of(ctx).manager.delete(parse_id(&input.id)?).await?;
+        Ok(DeleteTaskPayload { id: input.id })
+    }
+
+    /// Has tasks of a kind wait, also over a restart; those that run are left alone, and more can be started.
+    async fn pause_kind(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The kind.")] input: PauseKindInput,
+    ) -> Result<PauseKindPayload, Error> {
+        let shared = Shared::of(ctx);
+        let info = shared.manager.pause(&input.kind).await?;
+        Ok(PauseKindPayload { kind: TaskKind::read(shared, info).await? })
+    }
+
+    /// Has tasks of a paused kind run again.
+    async fn resume_kind(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The kind.")] input: ResumeKindInput,
+    ) -> Result<ResumeKindPayload, Error> {
+        let shared = Shared::of(ctx);
+        let info = shared.manager.resume(&input.kind).await?;
+        Ok(ResumeKindPayload { kind: TaskKind::read(shared, info).await? })
     }
 }
 

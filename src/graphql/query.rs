@@ -78,8 +78,8 @@ impl Query {
     }
 
     /// The kinds of tasks that can be started here, by name.
-    async fn kinds(&self, ctx: &Context<'_>) -> Vec<TaskKind> {
-        Shared::of(ctx).manager.kinds().into_iter().map(TaskKind).collect()
+    async fn kinds(&self, ctx: &Context<'_>) -> Result<Vec<TaskKind>, Error> {
+        TaskKind::read_all(Shared::of(ctx)).await
     }
 
     /// The sources there are, by name.

@@ -134,6 +134,16 @@ impl TaskObject {
         self.0.cancel_requested
     }
 
+    /// The task fails when it has not ended by then; null: there is no such time.
+    async fn deadline_at(&self) -> Option<DateTime> {
+        self.0.deadline.map(DateTime)
+    }
+
+    /// Of the tasks of its kind with the same key only so many run at once.
+    async fn concurrency_key(&self) -> Option<&str> {
+        self.0.concurrency_key.as_deref()
+    }
+
     /// Event cursor of its newest event: follow the task from here with `taskEvents(after: …)`.
     async fn cursor(&self, ctx: &Context<'_>) -> String {
         let generation = Shared::of(ctx).manager.journal().generation();
@@ -176,7 +186,7 @@ pub(super) struct TaskErrorObject(pub model::TaskError);
 #[Object(name = "TaskError")]
 impl TaskErrorObject {
     /// Stable, for programs: `HANDLER_FAILED`, `HANDLER_PANICKED`, `INVALID_INPUT`, `LIMIT_EXCEEDED`, `TIMEOUT`,
-    /// `ATTEMPT_LOST`, `INTERRUPTED`, `CANCELLED`, or the handler's own.
+    /// `DEADLINE_EXCEEDED`, `ATTEMPT_LOST`, `INTERRUPTED`, `CANCELLED`, or the handler's own.
     async fn code(&self) -> &str {
         &self.0.code
     }

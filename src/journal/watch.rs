@@ -47,7 +47,7 @@ impl Watched {
         let (status, progress, result, error) = match &event.body {
             EventBody::Status(change) => (change.status, &change.progress, change.result.clone(), change.error.clone()),
             EventBody::Progress(progress) => (TaskStatus::Running, progress, None, None),
-            EventBody::Log { .. } | EventBody::Chunk { .. } => return None,
+            EventBody::Log { .. } | EventBody::Chunk { .. } | EventBody::Cancellation(_) => return None,
         };
         Some(Self {
             task: event.task,

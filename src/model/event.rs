@@ -54,16 +54,19 @@ pub enum EventBody {
         /// The piece.
         value: Json,
     },
+    /// A step on the way from a request to cancel to the attempt's end.
+    Cancellation(Cancellation),
 }
 
 impl EventBody {
-    /// Which of the four it is.
+    /// Which of them it is.
     pub const fn event_type(&self) -> EventType {
         match self {
             Self::Status(_) => EventType::Status,
             Self::Progress(_) => EventType::Progress,
             Self::Log { .. } => EventType::Log,
             Self::Chunk { .. } => EventType::Chunk,
+            Self::Cancellation(_) => EventType::Cancellation,
         }
     }
 
@@ -77,6 +80,7 @@ impl EventBody {
             Self::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
             Self::Log { message, .. } => message.len(),
             Self::Chunk { value, .. } => value.len(),
+            Self::Cancellation(cancellation) => cancellation.message.as_ref().map_or(0, String::len),
         }
     }
 }
@@ -111,6 +115,8 @@ pub enum EventType {
     Log,
     /// [`EventBody::Chunk`].
     Chunk,
+    /// [`EventBody::Cancellation`].
+    Cancellation,
 }
 
 impl EventType {
@@ -121,13 +127,47 @@ impl EventType {
             Self::Progress => 1,
             Self::Log => 2,
             Self::Chunk => 3,
+            Self::Cancellation => 4,
         }
     }
 
     /// The type with this number in a store's column.
     pub fn from_i64(number: i64) -> Option<Self> {
-        [Self::Status, Self::Progress, Self::Log, Self::Chunk].into_iter().find(|t| t.to_i64() == number)
+        let all = [Self::Status, Self::Progress, Self::Log, Self::Chunk, Self::Cancellation];
+        all.into_iter().find(|t| t.to_i64() == number)
     }
+}
+
+/// A step of a running attempt's cancellation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// Which step.
+    pub step: CancelStep,
+    /// More about it, for people: the reason given, what a program was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The ladder from a request to cancel a running attempt to its end. Not every attempt takes every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancelStep {
+    /// Somebody asked for it.
+    Requested,
+    /// The handler was told.
+    Delivered,
+    /// A program was sent SIGTERM.
+    TermSent,
+    /// A program that did not end in time was sent SIGKILL.
+    KillSent,
+    /// The handler did not end in time, and was dropped where it waited.
+    Dropped,
+    /// The handler did not end in time, and cannot be dropped, because it does not wait anywhere: its code goes on.
+    Unresponsive,
+    /// The attempt has ended: the next event is the task's `CANCELLED`.
+    Confirmed,
+    /// The attempt completed before it stopped: the next event is the task's `COMPLETED`.
+    Overtaken,
 }
 
 /// How much a log line matters.

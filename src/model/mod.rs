@@ -9,9 +9,9 @@ mod progress;
 mod task;
 mod transition;
 
-pub use event::{Event, EventBody, EventType, LogLevel, Seq, StatusChange};
+pub use event::{CancelStep, Cancellation, Event, EventBody, EventType, LogLevel, Seq, StatusChange};
 pub use id::{InvalidTaskId, TaskId};
 pub use json::{InvalidJson, Json};
 pub use progress::Progress;
-pub use task::{IdempotencyKey, NewTask, Task, TaskError, TaskStatus};
+pub use task::{Backoff, IdempotencyKey, NewTask, Task, TaskError, TaskStatus};
 pub use transition::{AttemptCounts, Outcome, Transition, after_attempt, code};

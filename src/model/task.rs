@@ -109,6 +109,10 @@ pub struct Task {
     pub retry_of: Option<TaskId>,
     /// Whether somebody asked a running attempt to stop.
     pub cancel_requested: bool,
+    /// The task fails when it has not ended by then.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Of the tasks of its kind with the same key only so many run at once.
+    pub concurrency_key: Option<String>,
     /// `seq` of its newest event.
     pub head: Seq,
 }
@@ -147,6 +151,30 @@ pub struct NewTask {
     pub max_lost: u32,
     /// Time limit of one attempt, in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// The task fails when it has not ended so long after it was started, or after its first `run_at` when that is
+    /// later; in milliseconds.
+    pub deadline_ms: Option<u64>,
+    /// Of the tasks of its kind with the same key only so many run at once.
+    pub concurrency_key: Option<String>,
+    /// How long to wait before a retry.
+    pub backoff: Backoff,
+}
+
+/// How long to wait before a failed attempt is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure, in milliseconds; doubles with each further one.
+    pub first_ms: u64,
+    /// At most, in milliseconds.
+    pub max_ms: u64,
+}
+
+impl Backoff {
+    /// The longest wait after a failure that `failures` others came before, in milliseconds. What is really waited is
+    /// drawn at random from its upper half, so that tasks that failed together do not come back together.
+    pub fn longest_ms(self, failures: u32) -> u64 {
+        2_u64.saturating_pow(failures).saturating_mul(self.first_ms).min(self.max_ms)
+    }
 }
 
 /// A client's own name for a request, so that sending it twice starts one task.

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 
-use super::{Json, TaskError, TaskStatus};
+use super::{CancelStep, Json, TaskError, TaskStatus};
 
 /// The stable codes of [`TaskError`] that Meanwhile itself gives.
 pub mod code {
@@ -14,6 +14,8 @@ pub mod code {
     pub const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
     /// The attempt was longer under way than `timeoutMs`.
     pub const TIMEOUT: &str = "TIMEOUT";
+    /// The task's deadline passed before it had ended.
+    pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
     /// The program ended with an exit code that means failure.
     pub const PROGRAM_FAILED: &str = "PROGRAM_FAILED";
     /// The program was ended by a signal.
@@ -61,6 +63,8 @@ pub struct AttemptCounts {
     pub max_lost: u32,
     /// Whether somebody asked the task to stop.
     pub cancel_requested: bool,
+    /// No attempt may begin from this moment on.
+    pub deadline: Option<DateTime<Utc>>,
 }
 
 /// What the end of an attempt makes of its task.
@@ -74,6 +78,8 @@ pub struct Transition {
     pub error: Option<TaskError>,
     /// When the next attempt may begin, when one will.
     pub run_at: Option<DateTime<Utc>>,
+    /// The last step of a cancellation, when one was asked for: told before the status.
+    pub cancellation: Option<CancelStep>,
     /// The new count of failures.
     pub failures: u32,
     /// The new count of losses.
@@ -93,7 +99,8 @@ pub struct Transition {
 ///   └───────────────────────────────┘  Failed with attempts left (later), Lost (now), Released (now)
 /// ```
 ///
-/// A handler that completes although it was asked to stop has completed. A terminal status never changes.
+/// A handler that completes although it was asked to stop has completed. A retry that would begin at or after the
+/// task's deadline does not take place. A terminal status never changes.
 pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>) -> Transition {
     let AttemptCounts { mut failures, mut lost, .. } = counts;
     let (status, result, error, run_at) = match outcome {
@@ -103,7 +110,9 @@ pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>
             failures += 1;
             match retry_at {
                 _ if counts.cancel_requested => (TaskStatus::Cancelled, None, Some(error), None),
-                Some(at) if failures < counts.max_attempts => (TaskStatus::Pending, None, Some(error), Some(at)),
+                Some(at) if failures < counts.max_attempts && counts.deadline.is_none_or(|deadline| at < deadline) => {
+                    (TaskStatus::Pending, None, Some(error), Some(at))
+                }
                 _ => (TaskStatus::Failed, None, Some(error), None),
             }
         }
@@ -120,7 +129,12 @@ pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>
             }
         }
     };
-    Transition { status, result, error, run_at, failures, lost }
+    let cancellation = match status {
+        TaskStatus::Completed if counts.cancel_requested => Some(CancelStep::Overtaken),
+        TaskStatus::Cancelled if counts.cancel_requested => Some(CancelStep::Confirmed),
+        _ => None,
+    };
+    Transition { status, result, error, run_at, cancellation, failures, lost }
 }
 
 #[cfg(test)]
@@ -128,7 +142,7 @@ mod tests {
     use super::*;
 
     fn counts() -> AttemptCounts {
-        AttemptCounts { failures: 0, lost: 0, max_attempts: 2, max_lost: 3, cancel_requested: false }
+        AttemptCounts { failures: 0, lost: 0, max_attempts: 2, max_lost: 3, cancel_requested: false, deadline: None }
     }
 
     fn error(code: &str) -> TaskError {
@@ -170,6 +184,25 @@ mod tests {
         assert_eq!(status(asked, Outcome::Lost(error("L"))), TaskStatus::Cancelled);
         assert_eq!(status(asked, Outcome::Released(error("R"))), TaskStatus::Cancelled);
         assert_eq!(status(asked, Outcome::Completed(Json::null())), TaskStatus::Completed);
+    }
+
+    #[test]
+    fn how_a_cancellation_came_out_is_told() {
+        let asked = AttemptCounts { cancel_requested: true, ..counts() };
+        let step = |counts, outcome| after_attempt(counts, outcome, DateTime::UNIX_EPOCH).cancellation;
+        assert_eq!(step(asked, Outcome::Completed(Json::null())), Some(CancelStep::Overtaken));
+        assert_eq!(step(asked, Outcome::Cancelled(error(code::CANCELLED))), Some(CancelStep::Confirmed));
+        assert_eq!(step(counts(), Outcome::Completed(Json::null())), None);
+    }
+
+    #[test]
+    fn no_retry_begins_at_or_after_the_deadline() {
+        let after = DateTime::UNIX_EPOCH + chrono::TimeDelta::milliseconds(1);
+        assert_eq!(
+            status(AttemptCounts { deadline: Some(DateTime::UNIX_EPOCH), ..counts() }, failed()),
+            TaskStatus::Failed
+        );
+        assert_eq!(status(AttemptCounts { deadline: Some(after), ..counts() }, failed()), TaskStatus::Pending);
     }
 
     #[test]

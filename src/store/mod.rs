@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 pub use feed::{Commit, CommitBatch, CommitFeed, StatusMove};
 pub use statistics::{KindStatistics, StatisticsQuery, TaskTimes};
 
-use crate::model::{Event, EventBody, EventType, NewTask, Outcome, Seq, Task, TaskId, TaskStatus};
+use crate::model::{Backoff, Event, EventBody, EventType, NewTask, Outcome, Seq, Task, TaskId, TaskStatus};
 
 /// Durable tasks and events. Implementations: one module each, below.
 ///
@@ -41,8 +41,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn retry(&self, id: TaskId) -> Result<Task, StoreError>;
 
     /// Begins attempts at up to `limit` pending tasks of these kinds that are due: highest priority
-    /// first, then earliest `run_at`, then oldest. Each becomes `RUNNING` with its event.
-    async fn claim(&self, kinds: &[Arc<str>], limit: usize) -> Result<Claimed, StoreError>;
+    /// first, then earliest `run_at`, then oldest. Each becomes `RUNNING` with its event. Tasks of a kind that is
+    /// paused stay where they are, and so do those that a limit of [`KindClaim`] does not let run now. Pending tasks of
+    /// any kind whose deadline has passed fail.
+    async fn claim(&self, kinds: &[KindClaim], limit: usize) -> Result<Claimed, StoreError>;
 
     /// Adds events to a running attempt's task. [`StoreError::Stale`] when that attempt is not the
     /// running one: then nothing is written.
@@ -56,6 +58,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the task as it then is. [`StoreError::Conflict`] when the task has ended otherwise; an
     /// already cancelled task is returned as it is.
     async fn cancel(&self, id: TaskId, reason: Option<String>) -> Result<Task, StoreError>;
+
+    /// Deletes an ended task with its events, its tags and its idempotency key. [`StoreError::Conflict`] while it has
+    /// not ended. A task with many events is deleted in slices: `false` says that there is more, to be called again;
+    /// until then the task is there, without its oldest events.
+    async fn delete(&self, id: TaskId) -> Result<bool, StoreError>;
+
+    /// Deletes what is older than was said, in one slice.
+    async fn sweep(&self, query: SweepQuery) -> Result<Swept, StoreError>;
+
+    /// Has tasks of a kind wait, or go on: what runs is left alone. Survives restarts.
+    async fn pause(&self, kind: Arc<str>, paused: bool) -> Result<(), StoreError>;
+
+    /// The kinds that are paused, and since when.
+    async fn paused(&self) -> Result<Vec<(Arc<str>, DateTime<Utc>)>, StoreError>;
 
     /// Ends the attempts of processes that are gone as lost, and says how many there were. Called when
     /// a node starts.
@@ -130,6 +146,59 @@ pub struct Started {
     pub existed: bool,
 }
 
+/// A kind whose tasks can be claimed, and how many of them may run at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KindClaim {
+    /// The kind.
+    pub name: Arc<str>,
+    /// Of all its tasks; `None`: as many as there is room for.
+    pub concurrency: Option<usize>,
+    /// Of those with the same concurrency key.
+    pub concurrency_per_key: usize,
+}
+
+impl From<&str> for KindClaim {
+    /// Without a limit of its own; one at a time of each key.
+    fn from(name: &str) -> Self {
+        Self { name: name.into(), concurrency: None, concurrency_per_key: 1 }
+    }
+}
+
+/// What [`Store::sweep`] is to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepQuery {
+    /// Tasks that ended before this moment, with all that belongs to them.
+    pub tasks_before: Option<DateTime<Utc>>,
+    /// Events of tasks that ended before this moment, but never the newest of a task.
+    pub events_before: Option<DateTime<Utc>>,
+    /// Where to go on with `events_before`: what an earlier sweep gave.
+    pub after: Option<SweepPlace>,
+    /// At most so many tasks looked at, and about so many events deleted.
+    pub limit: usize,
+}
+
+/// A place among the ended tasks, in the order in which they ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweepPlace {
+    /// When the task ended.
+    pub completed_at: DateTime<Utc>,
+    /// The task.
+    pub task: TaskId,
+}
+
+/// What [`Store::sweep`] has deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Tasks.
+    pub tasks: usize,
+    /// Events, those of deleted tasks included.
+    pub events: usize,
+    /// Where to go on.
+    pub after: Option<SweepPlace>,
+    /// There is more to delete now.
+    pub more: bool,
+}
+
 /// What [`Store::claim`] began.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Claimed {
@@ -137,6 +206,12 @@ pub struct Claimed {
     pub attempts: Vec<Attempt>,
     /// When the earliest pending task of those kinds becomes due that is not due yet.
     pub next_due: Option<DateTime<Utc>>,
+    /// The earliest deadline of a pending task.
+    pub next_deadline: Option<DateTime<Utc>>,
+    /// Tasks that failed because their deadline had passed.
+    pub expired: usize,
+    /// The work was cut short to keep the transaction short: claim again.
+    pub more: bool,
 }
 
 /// An attempt that was just begun.
@@ -152,6 +227,16 @@ pub struct Attempt {
     pub timeout_ms: Option<u64>,
     /// Attempts of this task that failed before.
     pub failures: u32,
+    /// How long to wait before a retry.
+    pub backoff: Backoff,
+    /// When it has to have ended.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Whether others with its concurrency key may wait for it.
+    pub has_key: bool,
+    /// How many events the task has.
+    pub events: Seq,
+    /// What they say, in bytes.
+    pub bytes: u64,
 }
 
 /// Which tasks.
@@ -262,6 +347,9 @@ pub enum StoreError {
     /// The disk, or the database's own limit, is full. Nothing was written; it may work later.
     #[error("the store is full: free disk space (or raise `max_database_bytes`, if it is set), then try again")]
     Full,
+    /// Another program has locked the database. Nothing was written; it works again when the lock is gone.
+    #[error("another program has locked the store's database: try again when it has ended")]
+    Locked,
     /// The store does not work any more; the process has to be started again.
     #[error("the store has failed: {0}")]
     Failed(String),
@@ -271,6 +359,13 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether nothing was written, and the same write can succeed later.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Full | Self::Locked)
+    }
 }
 
 /// Why a store could not be opened. The text says what to do.

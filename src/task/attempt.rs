@@ -1,9 +1,9 @@
-//! One attempt: running a handler, and saying how it ended.
+//! One attempt: running a handler, stopping it, and saying how it ended.
 
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -12,15 +12,23 @@ use super::{
     recorder::Recorder,
 };
 use crate::{
-    model::{Json, Outcome, TaskError, TaskStatus, code},
-    store::{Attempt, AttemptWrite, StoreError},
+    model::{CancelStep, Cancellation, EventBody, Json, LogLevel, Outcome, TaskError, TaskStatus, code},
+    store::{Attempt, AttemptWrite},
 };
+
+/// How long a handler that is dropped may take to come to its next await before that is reported.
+const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the handler's run came to its end.
 enum End {
     Returned(Result<Json, JobError>),
     Panicked(String),
     TimedOut(u64),
+    DeadlinePassed,
+    /// Dropped so many milliseconds after a request to cancel.
+    Dropped(u64),
+    /// The task has more events than it may.
+    OverLimit,
     /// Dropped because the server is shutting down.
     Released,
     /// The store says that this attempt is not the running one.
@@ -30,10 +38,16 @@ enum End {
 /// Runs an attempt and records how it ended.
 pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running) {
     let stale = CancellationToken::new();
-    let recorder = Recorder::new(&shared, attempt.by, stale.clone());
+    let recorder = Recorder::new(&shared, &attempt, stale.clone());
     let end = handle(&shared, &attempt, &running, recorder.clone(), &stale).await;
+    let over = recorder.over();
     let write = recorder.close().await;
-    if let Some(outcome) = outcome(&shared, &attempt, &running, end) {
+    let outcome = match over {
+        // Whatever the handler made of it: not all that it said is recorded.
+        Some(limit) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit)),
+        _ => outcome(&shared, &attempt, &running, end),
+    };
+    if let Some(outcome) = outcome {
         let status = finish(&shared, write, outcome).await;
         shared.leave(attempt.by);
         if status == Some(TaskStatus::Pending) {
@@ -54,39 +68,123 @@ async fn handle(
     let Some(job) = shared.registry.job(&attempt.kind) else { return End::Released };
     let ctx = JobContext {
         by: attempt.by,
-        recorder,
+        recorder: recorder.clone(),
         stop: running.stop.clone(),
+        cancel: running.cancel.clone(),
         options: shared.options.clone(),
         clock: shared.clock.clone(),
     };
     let input = attempt.input.clone();
     // A task of its own: a panic ends it and nothing else, and it can be dropped at its next await.
     let mut handler = tokio::spawn(async move { job.run(ctx, input).await });
+    let end = tokio::select! {
+        biased;
+        joined = &mut handler => return joined.map_or_else(died, End::Returned),
+        end = overdue(shared, attempt) => end,
+        end = cancelled(shared, running, &recorder) => end,
+        () = released(shared, running) => End::Released,
+        () = recorder.limit_reached() => End::OverLimit,
+        () = stale.cancelled() => End::Stale,
+    };
+    stop(shared, running, &recorder, handler, end).await
+}
+
+/// Ends when the attempt or the task has taken too long.
+async fn overdue(shared: &Shared, attempt: &Attempt) -> End {
     let timeout = async {
         match attempt.timeout_ms {
             Some(timeout_ms) => {
                 shared.clock.sleep(Duration::from_millis(timeout_ms)).await;
-                timeout_ms
+                End::TimedOut(timeout_ms)
             }
             None => std::future::pending().await,
         }
     };
-    let released = async {
-        shared.release.cancelled().await;
-        running.stop.cancel();
-        shared.clock.sleep(Duration::from_millis(shared.options.release_grace_ms)).await;
+    let deadline = async {
+        match attempt.deadline {
+            Some(deadline) => {
+                let left = (deadline - shared.clock.now()).to_std().unwrap_or_default();
+                shared.clock.sleep(left).await;
+                End::DeadlinePassed
+            }
+            None => std::future::pending().await,
+        }
     };
-    let end = tokio::select! {
+    tokio::select! {
         biased;
-        joined = &mut handler => return joined.map_or_else(died, End::Returned),
-        timeout_ms = timeout => End::TimedOut(timeout_ms),
-        () = released => End::Released,
-        () = stale.cancelled() => End::Stale,
-    };
-    handler.abort();
-    // For what it may have spawned.
+        end = deadline => end,
+        end = timeout => end,
+    }
+}
+
+/// Ends when a handler that was asked to stop has had its grace.
+async fn cancelled(shared: &Shared, running: &Running, recorder: &Arc<Recorder>) -> End {
+    running.cancel.cancelled().await;
+    step(recorder, CancelStep::Delivered, None).await;
+    shared.clock.sleep(Duration::from_millis(running.cancel_grace_ms)).await;
+    End::Dropped(running.cancel_grace_ms)
+}
+
+/// Ends when a handler that was told of a shutdown has had its grace.
+async fn released(shared: &Shared, running: &Running) {
+    shared.release.cancelled().await;
     running.stop.cancel();
-    end
+    shared.clock.sleep(Duration::from_millis(shared.options.release_grace_ms)).await;
+}
+
+async fn step(recorder: &Arc<Recorder>, step: CancelStep, message: Option<String>) {
+    // Whoever cannot record any more has nobody to tell it to.
+    let _ = recorder.add(EventBody::Cancellation(Cancellation { step, message })).await;
+}
+
+/// Drops the handler. One that does not come to an await is waited for, because what it does goes on: the task must not
+/// be seen as ended, or run again, while it is still being done.
+async fn stop(
+    shared: &Shared,
+    running: &Running,
+    recorder: &Arc<Recorder>,
+    mut handler: JoinHandle<Result<Json, JobError>>,
+    end: End,
+) -> End {
+    // It may listen although it did not wait for this.
+    running.stop.cancel();
+    handler.abort();
+    let joined = tokio::select! {
+        biased;
+        joined = &mut handler => joined,
+        () = shared.clock.sleep(DROP_PATIENCE) => match end {
+            End::Released | End::Stale => return end,
+            _ => {
+                unresponsive(recorder, &end).await;
+                tokio::select! {
+                    joined = handler => joined,
+                    () = released(shared, running) => return End::Released,
+                }
+            }
+        },
+    };
+    match (joined, &end) {
+        (_, End::Stale) => end,
+        // It was done before it could be dropped.
+        (Ok(returned), _) => End::Returned(returned),
+        (Err(error), _) if error.is_panic() => died(error),
+        (Err(_), End::Dropped(grace_ms)) => {
+            step(recorder, CancelStep::Dropped, Some(format!("it did not end within {grace_ms} ms"))).await;
+            end
+        }
+        (Err(_), _) => end,
+    }
+}
+
+async fn unresponsive(recorder: &Arc<Recorder>, end: &End) {
+    let message = "the handler does not wait anywhere, so it cannot be dropped: its code goes on".to_owned();
+    if matches!(end, End::Dropped(_)) {
+        step(recorder, CancelStep::Unresponsive, Some(message)).await;
+    } else {
+        let _ = recorder
+            .add(EventBody::Log { level: LogLevel::Warn, message: format!("out of time, but {message}") })
+            .await;
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the panic is taken out of it")]
@@ -104,21 +202,27 @@ fn died(error: JoinError) -> End {
     }
 }
 
+fn error(attempt: &Attempt, code: &str, message: String, retryable: bool) -> TaskError {
+    TaskError { code: code.into(), message, details: None, attempt: attempt.by.attempt, retryable }
+}
+
+fn over_limit(shared: &Shared, attempt: &Attempt, limit: &str) -> Outcome {
+    let allowed = match limit {
+        "max_task_events" => shared.options.max_task_events,
+        _ => shared.options.max_task_bytes,
+    };
+    let message = format!("the task's events are over the limit `{limit}`, which allows {allowed}");
+    Outcome::Failed { error: error(attempt, code::LIMIT_EXCEEDED, message, false), retry_at: None }
+}
+
 /// What to record; nothing for a stale attempt.
 fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> Option<Outcome> {
-    let number = attempt.by.attempt;
-    let error = |code: &str, message: String, retryable| TaskError {
-        code: code.into(),
-        message,
-        details: None,
-        attempt: number,
-        retryable,
-    };
+    let error = |code: &str, message: String, retryable| error(attempt, code, message, retryable);
     let failed = |error: TaskError, retry: Retry| {
         let wait = match retry {
             Retry::Never => None,
             Retry::After(wait) => Some(wait),
-            Retry::Backoff => Some(shared.backoff(attempt.failures)),
+            Retry::Backoff => Some(shared.backoff(attempt)),
         };
         let retry_at = wait.and_then(|wait| shared.clock.now().checked_add_signed(TimeDelta::from_std(wait).ok()?));
         Outcome::Failed { error, retry_at }
@@ -138,7 +242,7 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
             failed(error(code::LIMIT_EXCEEDED, message, false), Retry::Never)
         }
         End::Returned(Ok(result)) => Outcome::Completed(result),
-        End::Returned(Err(problem)) if running.cancel_requested() => {
+        End::Returned(Err(problem)) if running.cancel.is_cancelled() => {
             Outcome::Cancelled(error(code::CANCELLED, format!("cancelled while it ran: {problem}"), false))
         }
         End::Returned(Err(_)) if shared.release.is_cancelled() => interrupted(),
@@ -148,7 +252,7 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
                 code: problem.code,
                 message: problem.message,
                 details: problem.details,
-                attempt: number,
+                attempt: attempt.by.attempt,
                 retryable: retry != Retry::Never,
             };
             failed(error, retry)
@@ -161,6 +265,16 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
             let message = format!("the attempt was under way for more than {timeout_ms} ms");
             failed(error(code::TIMEOUT, message, true), Retry::Backoff)
         }
+        End::DeadlinePassed => {
+            let message = "the task's deadline passed while the attempt was under way".to_owned();
+            failed(error(code::DEADLINE_EXCEEDED, message, false), Retry::Never)
+        }
+        End::Dropped(grace_ms) => {
+            let message = format!("cancelled while it ran: dropped {grace_ms} ms after it was asked to stop");
+            Outcome::Cancelled(error(code::CANCELLED, message, false))
+        }
+        // `run` has seen to it.
+        End::OverLimit => return None,
         End::Released => interrupted(),
     })
 }
@@ -171,7 +285,7 @@ async fn finish(shared: &Shared, write: AttemptWrite, outcome: Outcome) -> Optio
     loop {
         match shared.store.finish(write.clone(), outcome.clone()).await {
             Ok(status) => return Some(status),
-            Err(StoreError::Full) if !shared.release.is_cancelled() => shared.wait_for_space().await,
+            Err(error) if error.passes() && !shared.release.is_cancelled() => shared.wait_for_space().await,
             Err(error) => {
                 let (task, attempt) = (write.by.task, write.by.attempt);
                 tracing::warn!(%task, attempt, %error, "the end of an attempt could not be recorded");

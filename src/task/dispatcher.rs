@@ -16,20 +16,18 @@ const CLAIM_BATCH: usize = 256;
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let room = shared.room().min(CLAIM_BATCH);
-        let pause = if room == 0 {
-            POLL
-        } else {
-            match claim(&shared, room).await {
-                Ok(claimed) if claimed.attempts.len() == room => continue,
-                Ok(claimed) => claimed
-                    .next_due
-                    .map_or(POLL, |due| (due - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL)),
-                // Not the dispatcher's to say: see `watch_store`.
-                Err(StoreError::Closed | StoreError::Failed(_)) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "tasks could not be claimed");
-                    PAUSE
-                }
+        // Without room, too: deadlines pass.
+        let pause = match claim(&shared, room).await {
+            Ok(claimed) if claimed.more || (room > 0 && claimed.attempts.len() == room) => continue,
+            Ok(claimed) => {
+                let next = [claimed.next_due, claimed.next_deadline].into_iter().flatten().min();
+                next.map_or(POLL, |next| (next - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL))
+            }
+            // Not the dispatcher's to say: see `watch_store`.
+            Err(StoreError::Closed | StoreError::Failed(_)) => return,
+            Err(error) => {
+                tracing::warn!(%error, "tasks could not be claimed");
+                PAUSE
             }
         };
         tokio::select! {
@@ -46,9 +44,9 @@ async fn claim(shared: &Arc<Shared>, room: usize) -> Result<Claimed, StoreError>
     if shared.closing.is_cancelled() {
         return Ok(Claimed::default());
     }
-    let claimed = shared.store.claim(&shared.registry.names(), room).await?;
+    let claimed = shared.store.claim(&shared.registry.claims(&shared.options), room).await?;
     for attempt in &claimed.attempts {
-        let running = shared.enter(attempt.by);
+        let running = shared.enter(attempt);
         shared.attempts.spawn(attempt::run(shared.clone(), attempt.clone(), running));
     }
     Ok(claimed)

@@ -1,12 +1,10 @@
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -14,14 +12,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Job, JobContext, JobError, KindInfo, KindOptions, KindType, StartTask, TaskOptions, dispatcher, job::Handler,
-    registry::Registry,
+    registry::Registry, retention,
 };
 use crate::{
     clock::Clock,
     error::{Error, ErrorCode},
     journal::{Journal, JournalOptions},
     model::{Task, TaskId, TaskStatus},
-    store::{AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
+    store::{Attempt, AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
 };
 
 /// Wait before a write is tried again that found the store full.
@@ -60,16 +58,14 @@ pub(super) struct Shared {
 /// How to reach an attempt that is under way.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
-    /// Tells the handler to stop.
+    /// Tells the handler to stop, whatever for.
     pub(super) stop: CancellationToken,
-    cancel_requested: Arc<AtomicBool>,
-}
-
-impl Running {
-    /// Whether somebody asked for the task to be cancelled.
-    pub(super) fn cancel_requested(&self) -> bool {
-        self.cancel_requested.load(Ordering::Acquire)
-    }
+    /// Somebody asked for the task to be cancelled; tells the handler, too.
+    pub(super) cancel: CancellationToken,
+    /// How long the handler may then go on.
+    pub(super) cancel_grace_ms: u64,
+    /// Others may wait for this attempt's place, though there is room for more.
+    limited: bool,
 }
 
 impl TaskManager {
@@ -105,6 +101,7 @@ impl TaskManager {
         });
         tokio::spawn(dispatcher::run(shared.clone()));
         tokio::spawn(watch_store(shared.clone()));
+        tokio::spawn(retention::run(shared.clone()));
         Ok(Self { shared })
     }
 
@@ -121,7 +118,7 @@ impl TaskManager {
         self.register_with(name, KindOptions::default(), function)
     }
 
-    /// The same, with a description, attempts and a timeout.
+    /// The same, with a description, a schema of the input, and how its tasks are run.
     pub fn register_with<I, O, F, Fut>(&self, name: &str, options: KindOptions, function: F) -> Result<(), Error>
     where
         F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
@@ -137,9 +134,12 @@ impl TaskManager {
         &self,
         name: &str,
         kind_type: KindType,
-        options: KindOptions,
+        mut options: KindOptions,
         job: Arc<dyn Job>,
     ) -> Result<(), Error> {
+        if let Some(configured) = self.shared.options.kinds.get(name) {
+            options.policy = configured.or(options.policy);
+        }
         self.shared.registry.add(KindInfo { name: name.into(), kind_type, options }, job)?;
         self.shared.wake.notify_one();
         Ok(())
@@ -166,7 +166,7 @@ impl TaskManager {
         let tasks = requests
             .into_iter()
             .map(|request| {
-                let kind = shared.registry.info(&request.kind)?;
+                let kind = shared.registry.taking(&request.kind, &request.input)?;
                 request.into_task(&kind, &shared.options)
             })
             .collect::<Result<Vec<_>, Error>>()?;
@@ -176,7 +176,8 @@ impl TaskManager {
     }
 
     /// Cancels a pending task at once, and asks a running one to stop: its handler sees
-    /// [`JobContext::cancelled`]. Returns the task as it then is.
+    /// [`JobContext::cancelled`], and is dropped when it goes on for longer than the kind's `cancel_grace_ms`. Each step
+    /// is an event ([`CancelStep`](crate::model::CancelStep)). Returns the task as it then is.
     pub async fn cancel(&self, id: TaskId, reason: Option<String>) -> Result<Task, Error> {
         let shared = &self.shared;
         if reason.as_ref().is_some_and(|reason| reason.len() > shared.options.max_message_bytes) {
@@ -187,9 +188,10 @@ impl TaskManager {
         if task.status == TaskStatus::Running {
             let _claiming = shared.claiming.lock().await;
             if let Some((_, running)) = shared.running().get(&id) {
-                running.cancel_requested.store(true, Ordering::Release);
-                running.stop.cancel();
+                running.cancel.cancel();
             }
+        } else if task.concurrency_key.is_some() {
+            shared.wake.notify_one();
         }
         Ok(task)
     }
@@ -199,6 +201,33 @@ impl TaskManager {
             false => Ok(()),
             true => Err(Error::new(ErrorCode::Unavailable, "the server is shutting down: try again soon")),
         }
+    }
+
+    /// Deletes an ended task with all that belongs to it; streams of it end. Its idempotency key is free again.
+    pub async fn delete(&self, id: TaskId) -> Result<(), Error> {
+        // In slices, between which others write.
+        while !self.shared.store.delete(id).await? {}
+        Ok(())
+    }
+
+    /// Has tasks of a kind wait; those that run are left alone. Survives restarts.
+    pub async fn pause(&self, kind: &str) -> Result<Arc<KindInfo>, Error> {
+        let info = self.shared.registry.info(kind)?;
+        self.shared.store.pause(info.name.clone(), true).await?;
+        Ok(info)
+    }
+
+    /// Has tasks of a kind run again.
+    pub async fn resume(&self, kind: &str) -> Result<Arc<KindInfo>, Error> {
+        let info = self.shared.registry.info(kind)?;
+        self.shared.store.pause(info.name.clone(), false).await?;
+        self.shared.wake.notify_one();
+        Ok(info)
+    }
+
+    /// The kinds that are paused, and since when.
+    pub async fn paused(&self) -> Result<Vec<(Arc<str>, DateTime<Utc>)>, Error> {
+        Ok(self.shared.store.paused().await?)
     }
 
     /// Starts a new task that repeats an ended one.
@@ -310,30 +339,37 @@ impl Shared {
     }
 
     /// Notes that an attempt is under way.
-    pub(super) fn enter(&self, by: AttemptRef) -> Running {
-        let running = Running { stop: CancellationToken::new(), cancel_requested: Arc::default() };
-        self.running().insert(by.task, (by, running.clone()));
+    pub(super) fn enter(&self, attempt: &Attempt) -> Running {
+        let policy = self.registry.info(&attempt.kind).map(|kind| kind.options.policy).unwrap_or_default();
+        let cancel = CancellationToken::new();
+        let running = Running {
+            stop: cancel.child_token(),
+            cancel,
+            cancel_grace_ms: policy.cancel_grace_ms.unwrap_or(self.options.cancel_grace_ms),
+            limited: attempt.has_key || policy.concurrency.is_some(),
+        };
+        self.running().insert(attempt.by.task, (attempt.by, running.clone()));
         running
     }
 
     /// Notes that an attempt has ended. A later one of the same task may have begun already.
     pub(super) fn leave(&self, by: AttemptRef) {
         let mut running = self.running();
-        let was_full = running.len() >= self.options.concurrency;
-        if running.get(&by.task).is_some_and(|(current, _)| *current == by) {
-            running.remove(&by.task);
+        let mut awaited = running.len() >= self.options.concurrency;
+        if running.get(&by.task).is_some_and(|(current, _)| *current == by)
+            && let Some((_, left)) = running.remove(&by.task)
+        {
+            awaited |= left.limited;
         }
         drop(running);
-        if was_full {
+        if awaited {
             self.wake.notify_one();
         }
     }
 
-    /// Wait before the next attempt after `failures` earlier failures: doubles each time up to the cap; half
-    /// of it is left to chance, so that tasks that failed together do not come back together.
-    pub(super) fn backoff(&self, failures: u32) -> Duration {
-        let doubled = 2_u64.saturating_pow(failures).saturating_mul(self.options.retry_backoff_ms);
-        let wait_ms = doubled.min(self.options.max_retry_backoff_ms);
+    /// Wait before the attempt after this one, which failed. Half of it is left to chance.
+    pub(super) fn backoff(&self, attempt: &Attempt) -> Duration {
+        let wait_ms = attempt.backoff.longest_ms(attempt.failures);
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::from_millis(random.random_range(wait_ms / 2..=wait_ms))
     }

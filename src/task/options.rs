@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use super::{KindPolicy, RetentionOptions};
+
 /// How much tasks may have and use. Every limit's name carries its unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskOptions {
@@ -31,6 +35,18 @@ pub struct TaskOptions {
     pub max_waiting_events: usize,
     /// Bytes of events that an attempt may have waiting to be recorded; then its handler waits.
     pub max_waiting_bytes: usize,
+    /// Events of a task, over all its attempts; with more it fails.
+    pub max_task_events: u64,
+    /// Bytes of what a task's events say, over all its attempts; with more it fails.
+    pub max_task_bytes: u64,
+    /// Attempts with the same concurrency key under way at once, where the kind does not say.
+    pub concurrency_per_key: usize,
+    /// How long a handler may go on after a request to cancel, in milliseconds; then it is dropped.
+    pub cancel_grace_ms: u64,
+    /// What is said of kinds before they are registered: it wins over what is said at registration.
+    pub kinds: BTreeMap<String, KindPolicy>,
+    /// How long ended tasks are kept.
+    pub retention: RetentionOptions,
     /// How long a handler may go on after it was told to stop for a shutdown, in milliseconds.
     pub release_grace_ms: u64,
 }
@@ -53,6 +69,12 @@ impl Default for TaskOptions {
             progress_interval_ms: 20,
             max_waiting_events: 512,
             max_waiting_bytes: 1 << 20,
+            max_task_events: 10_000_000,
+            max_task_bytes: 4 << 30,
+            concurrency_per_key: 1,
+            cancel_grace_ms: 10_000,
+            kinds: BTreeMap::new(),
+            retention: RetentionOptions::default(),
             release_grace_ms: 2000,
         }
     }

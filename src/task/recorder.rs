@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::manager::Shared;
 use crate::{
     model::{EventBody, Progress},
-    store::{AttemptRef, AttemptWrite, NewEvent, StoreError},
+    store::{Attempt, AttemptRef, AttemptWrite, NewEvent},
 };
 
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(super) struct Recorder {
     interval: Duration,
     max_events: usize,
     max_bytes: usize,
+    /// How many events the task may have, and how many bytes they may say.
+    max_task: Size,
+    /// Cancelled when the task would have more.
+    limit_reached: CancellationToken,
     /// Cancelled when the store says that this attempt is not the running one any more.
     stale: CancellationToken,
     waiting: Mutex<Waiting>,
@@ -41,26 +45,42 @@ struct Waiting {
     progress: Option<NewEvent>,
     /// When progress last went out.
     progress_sent: Option<Duration>,
+    /// What the task has recorded, and what waits, together.
+    total: Size,
+    /// The limit that was reached.
+    over: Option<&'static str>,
     /// A task is there that writes what waits.
     flushing: bool,
     closed: bool,
 }
 
-/// The attempt has ended, or is not the running one any more: nothing can be recorded.
+/// How much a task has recorded.
+#[derive(Debug, Default, Clone, Copy)]
+struct Size {
+    events: u64,
+    bytes: u64,
+}
+
+/// The attempt has ended, has said too much, or is not the running one any more: nothing can be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
 impl Recorder {
-    pub(super) fn new(shared: &Arc<Shared>, by: AttemptRef, stale: CancellationToken) -> Arc<Self> {
+    pub(super) fn new(shared: &Arc<Shared>, attempt: &Attempt, stale: CancellationToken) -> Arc<Self> {
         let options = &shared.options;
         Arc::new(Self {
             shared: shared.clone(),
-            by,
+            by: attempt.by,
             interval: Duration::from_millis(options.progress_interval_ms),
             max_events: options.max_waiting_events.max(1),
             max_bytes: options.max_waiting_bytes,
+            max_task: Size { events: options.max_task_events, bytes: options.max_task_bytes },
+            limit_reached: CancellationToken::new(),
             stale,
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting {
+                total: Size { events: attempt.events, bytes: attempt.bytes },
+                ..Waiting::default()
+            }),
             writing: AsyncMutex::new(0),
             room: Notify::new(),
             news: Notify::new(),
@@ -87,7 +107,7 @@ impl Recorder {
             room.as_mut().enable();
             {
                 let mut waiting = self.lock();
-                if waiting.closed {
+                if waiting.closed || !self.allow(&mut waiting, bytes) {
                     return Err(Closed);
                 }
                 if waiting.events.is_empty()
@@ -95,12 +115,37 @@ impl Recorder {
                 {
                     waiting.events.push(event);
                     waiting.bytes += bytes;
+                    waiting.total.events += 1;
+                    waiting.total.bytes += bytes as u64;
                     self.flush(waiting);
                     return Ok(());
                 }
             }
             room.await;
         }
+    }
+
+    /// Whether the task may say `bytes` more. If not, that ends the attempt.
+    fn allow(&self, waiting: &mut Waiting, bytes: usize) -> bool {
+        if waiting.total.events >= self.max_task.events {
+            waiting.over = Some("max_task_events");
+        } else if waiting.total.bytes + bytes as u64 > self.max_task.bytes {
+            waiting.over = Some("max_task_bytes");
+        }
+        if waiting.over.is_some() {
+            self.limit_reached.cancel();
+        }
+        waiting.over.is_none()
+    }
+
+    /// The limit that was reached.
+    pub(super) fn over(&self) -> Option<&'static str> {
+        self.lock().over
+    }
+
+    /// Ends when a limit was reached.
+    pub(super) async fn limit_reached(&self) {
+        self.limit_reached.cancelled().await;
     }
 
     /// Ends recording: waits for the write under way, and gives back what is still to be written, as the
@@ -165,7 +210,13 @@ impl Recorder {
         let now = self.shared.clock.elapsed();
         let due = waiting.progress_sent.map_or(Duration::ZERO, |sent| (sent + self.interval).saturating_sub(now));
         if waiting.progress.is_some() && due.is_zero() {
-            waiting.events.extend(waiting.progress.take());
+            let progress = waiting.progress.take();
+            let bytes = progress.as_ref().map_or(0, |event| event.body.weight_bytes());
+            if self.allow(waiting, bytes) {
+                waiting.total.events += 1;
+                waiting.total.bytes += bytes as u64;
+                waiting.events.extend(progress);
+            }
             waiting.progress_sent = Some(now);
         }
         if !waiting.events.is_empty() {
@@ -183,7 +234,9 @@ impl Recorder {
             match self.shared.store.record(write.clone()).await {
                 Ok(()) => return,
                 // Nothing is lost: the handler waits in `add` until there is room again.
-                Err(StoreError::Full) if !self.shared.release.is_cancelled() => self.shared.wait_for_space().await,
+                Err(error) if error.passes() && !self.shared.release.is_cancelled() => {
+                    self.shared.wait_for_space().await;
+                }
                 Err(error) => {
                     tracing::warn!(task = %self.by.task, attempt = self.by.attempt, %error, "an attempt cannot record");
                     self.lock().closed = true;

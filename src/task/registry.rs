@@ -3,10 +3,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::Job;
+use super::{Job, KindPolicy, TaskOptions, schema::InputSchema};
 use crate::{
     error::{Error, ErrorCode},
     model::Json,
+    store::KindClaim,
 };
 
 /// What is known of a kind.
@@ -16,7 +17,7 @@ pub struct KindInfo {
     pub name: Arc<str>,
     /// What runs it.
     pub kind_type: KindType,
-    /// What was said at registration.
+    /// What was said of it, in the configuration and at registration.
     pub options: KindOptions,
 }
 
@@ -36,15 +37,29 @@ pub enum KindType {
 pub struct KindOptions {
     /// What it does, for people.
     pub description: Option<String>,
-    /// How many attempts may fail, where the task does not say.
-    pub max_attempts: Option<u32>,
-    /// Time limit of one attempt, where the task does not say, in milliseconds.
-    pub timeout_ms: Option<u64>,
-    /// JSON Schema of its input, for people and programs.
+    /// How its tasks are run, where they do not say.
+    pub policy: KindPolicy,
+    /// JSON Schema of its input: a task whose input does not fit is not started.
     pub input_schema: Option<Json>,
 }
 
-type Kinds = BTreeMap<Arc<str>, (Arc<KindInfo>, Arc<dyn Job>)>;
+impl KindOptions {
+    /// With the JSON Schema of this type as that of the input.
+    #[must_use]
+    pub fn input_of<T: schemars::JsonSchema>(mut self) -> Self {
+        self.input_schema = Some(Json::from(schemars::schema_for!(T).to_value()));
+        self
+    }
+}
+
+/// A kind that is registered.
+struct Kind {
+    info: Arc<KindInfo>,
+    job: Arc<dyn Job>,
+    schema: Option<InputSchema>,
+}
+
+type Kinds = BTreeMap<Arc<str>, Arc<Kind>>;
 
 /// The kinds that are known here. Kinds can be added while tasks run.
 #[derive(Default)]
@@ -63,18 +78,33 @@ impl Registry {
         if info.name.is_empty() || info.name.len() > 100 {
             return Err(Error::invalid("the name of a kind has 1 to 100 bytes"));
         }
+        let schema =
+            info.options.input_schema.as_ref().map(|schema| InputSchema::new(&info.name, schema)).transpose()?;
         let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
         if kinds.contains_key(&info.name) {
             return Err(Error::new(ErrorCode::Conflict, format!("there is already a kind `{}`", info.name)));
         }
-        kinds.insert(info.name.clone(), (Arc::new(info), job));
+        kinds.insert(info.name.clone(), Arc::new(Kind { info: Arc::new(info), job, schema }));
         Ok(())
     }
 
     /// `UNKNOWN_KIND` names those there are.
     pub(super) fn info(&self, name: &str) -> Result<Arc<KindInfo>, Error> {
+        self.kind(name).map(|kind| kind.info.clone())
+    }
+
+    /// The kind, if this input fits it.
+    pub(super) fn taking(&self, name: &str, input: &Json) -> Result<Arc<KindInfo>, Error> {
+        let kind = self.kind(name)?;
+        if let Some(schema) = &kind.schema {
+            schema.check(name, input)?;
+        }
+        Ok(kind.info.clone())
+    }
+
+    fn kind(&self, name: &str) -> Result<Arc<Kind>, Error> {
         let kinds = self.read();
-        kinds.get(name).map(|(info, _)| info.clone()).ok_or_else(|| {
+        kinds.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = kinds.keys().map(AsRef::as_ref).collect();
             let message = format!("there is no kind `{name}`; there are: {}", known.join(", "));
             Error::new(ErrorCode::UnknownKind, message)
@@ -82,15 +112,25 @@ impl Registry {
     }
 
     pub(super) fn job(&self, name: &str) -> Option<Arc<dyn Job>> {
-        self.read().get(name).map(|(_, job)| job.clone())
+        self.read().get(name).map(|kind| kind.job.clone())
     }
 
-    pub(super) fn names(&self) -> Vec<Arc<str>> {
+    fn names(&self) -> Vec<Arc<str>> {
         self.read().keys().cloned().collect()
     }
 
+    /// What to claim.
+    pub(super) fn claims(&self, options: &TaskOptions) -> Vec<KindClaim> {
+        let claim = |kind: &Arc<Kind>| KindClaim {
+            name: kind.info.name.clone(),
+            concurrency: kind.info.options.policy.concurrency,
+            concurrency_per_key: kind.info.options.policy.concurrency_per_key.unwrap_or(options.concurrency_per_key),
+        };
+        self.read().values().map(claim).collect()
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<KindInfo>> {
-        self.read().values().map(|(info, _)| info.clone()).collect()
+        self.read().values().map(|kind| kind.info.clone()).collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Kinds> {

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{KindInfo, TaskOptions};
+use super::{KindInfo, KindPolicy, TaskOptions};
 use crate::{
     error::Error,
     model::{IdempotencyKey, InvalidJson, Json, NewTask},
@@ -12,8 +12,8 @@ use crate::{
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// The most attempts a task can ask for.
 const MAX_ATTEMPTS: u32 = 1000;
-/// The longest time limit of an attempt: what GraphQL's `Int` can carry, almost 25 days.
-const MAX_TIMEOUT_MS: u64 = i32::MAX as u64;
+/// The longest time a task can ask for, in milliseconds: what GraphQL's `Int` can carry, almost 25 days.
+const MAX_MS: u64 = i32::MAX as u64;
 
 /// A request to start a task, as its client makes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +35,14 @@ pub struct StartTask {
     pub max_attempts: Option<u32>,
     /// Time limit of one attempt, in milliseconds; else what the kind says.
     pub timeout_ms: Option<u64>,
+    /// Time limit of the whole task, from its start or its `run_at`, in milliseconds; else what the kind says.
+    pub deadline_ms: Option<u64>,
+    /// Wait before the first automatic retry, in milliseconds; else what the kind says.
+    pub retry_backoff_ms: Option<u64>,
+    /// The longest wait before an automatic retry, in milliseconds; else what the kind says.
+    pub max_retry_backoff_ms: Option<u64>,
+    /// Of the tasks of its kind with the same key only so many run at once.
+    pub concurrency_key: Option<String>,
 }
 
 impl StartTask {
@@ -49,6 +57,10 @@ impl StartTask {
             idempotency_key: None,
             max_attempts: None,
             timeout_ms: None,
+            deadline_ms: None,
+            retry_backoff_ms: None,
+            max_retry_backoff_ms: None,
+            concurrency_key: None,
         }
     }
 
@@ -66,11 +78,12 @@ impl StartTask {
         if self.tags.len() > options.max_tags {
             return Err(Error::limit("max_tags", format_args!("{} tags", options.max_tags)));
         }
-        let key = self.idempotency_key.as_deref();
-        if key.is_some_and(str::is_empty) || self.tags.iter().any(String::is_empty) {
-            return Err(Error::invalid("a tag or an idempotency key has at least one character"));
+        let keys = [self.idempotency_key.as_deref(), self.concurrency_key.as_deref()];
+        let labels = || self.tags.iter().map(String::as_str).chain(keys.into_iter().flatten());
+        if labels().any(str::is_empty) {
+            return Err(Error::invalid("a tag, an idempotency key or a concurrency key has at least one character"));
         }
-        if self.tags.iter().map(String::as_str).chain(key).any(|text| text.len() > options.max_tag_bytes) {
+        if labels().any(|text| text.len() > options.max_tag_bytes) {
             return Err(Error::limit("max_tag_bytes", format_args!("{} bytes", options.max_tag_bytes)));
         }
         if !PRIORITIES.contains(&self.priority) {
@@ -79,8 +92,15 @@ impl StartTask {
         if self.max_attempts.is_some_and(|attempts| attempts == 0 || attempts > MAX_ATTEMPTS) {
             return Err(Error::invalid(format!("maxAttempts goes from 1 to {MAX_ATTEMPTS}")));
         }
-        if self.timeout_ms.is_some_and(|timeout_ms| timeout_ms == 0 || timeout_ms > MAX_TIMEOUT_MS) {
-            return Err(Error::invalid(format!("timeoutMs goes from 1 to {MAX_TIMEOUT_MS}")));
+        for (name, ms) in [
+            ("timeoutMs", self.timeout_ms),
+            ("deadlineMs", self.deadline_ms),
+            ("retryBackoffMs", self.retry_backoff_ms),
+            ("maxRetryBackoffMs", self.max_retry_backoff_ms),
+        ] {
+            if ms.is_some_and(|ms| ms == 0 || ms > MAX_MS) {
+                return Err(Error::invalid(format!("{name} goes from 1 to {MAX_MS}")));
+            }
         }
         let idempotency = match &self.idempotency_key {
             None => None,
@@ -95,6 +115,15 @@ impl StartTask {
                 tags.push(tag);
             }
         }
+        let policy = KindPolicy {
+            max_attempts: self.max_attempts,
+            timeout_ms: self.timeout_ms,
+            deadline_ms: self.deadline_ms,
+            retry_backoff_ms: self.retry_backoff_ms,
+            max_retry_backoff_ms: self.max_retry_backoff_ms,
+            ..KindPolicy::default()
+        };
+        let policy = policy.or(kind.options.policy);
         Ok(NewTask {
             kind: kind.name.clone(),
             input: self.input,
@@ -102,9 +131,12 @@ impl StartTask {
             priority: self.priority,
             run_at: self.run_at,
             idempotency,
-            max_attempts: self.max_attempts.or(kind.options.max_attempts).unwrap_or(options.max_attempts),
-            max_lost: options.max_lost,
-            timeout_ms: self.timeout_ms.or(kind.options.timeout_ms),
+            max_attempts: policy.max_attempts.unwrap_or(options.max_attempts),
+            max_lost: policy.max_lost.unwrap_or(options.max_lost),
+            timeout_ms: policy.timeout_ms,
+            deadline_ms: policy.deadline_ms,
+            backoff: policy.backoff(options),
+            concurrency_key: self.concurrency_key,
         })
     }
 }

@@ -359,6 +359,40 @@ async fn an_ended_task_is_tried_again_as_a_new_one() {
 }
 
 #[tokio::test]
+async fn a_kind_is_paused_and_resumed_where_all_can_see_it() {
+    let server = server().await;
+    let kinds = "{ kinds { name pausedAt concurrencyPerKey } }";
+    let paused = |data: Value| -> Vec<Value> {
+        let kinds = data["kinds"].as_array().unwrap().clone();
+        kinds.into_iter().filter(|kind| !kind["pausedAt"].is_null()).map(|kind| kind["name"].clone()).collect()
+    };
+    assert!(paused(server.data(kinds, json!({})).await).is_empty());
+    let pause = r#"mutation { pauseKind(input: { kind: "echo" }) { kind { name pausedAt } } }"#;
+    assert!(server.data(pause, json!({})).await["pauseKind"]["kind"]["pausedAt"].is_string());
+    assert_eq!(paused(server.data(kinds, json!({})).await), [json!("echo")]);
+    let id = server.start(json!({ "kind": "echo", "input": 1 })).await;
+    let resume = r#"mutation { resumeKind(input: { kind: "echo" }) { kind { name pausedAt } } }"#;
+    assert!(server.data(resume, json!({})).await["resumeKind"]["kind"]["pausedAt"].is_null());
+    assert_eq!(server.events(&id).await.last().unwrap()["status"], "COMPLETED");
+}
+
+#[tokio::test]
+async fn an_ended_task_is_deleted_and_one_that_runs_is_not() {
+    let server = server().await;
+    let ended = server.start(json!({ "kind": "echo", "input": 1 })).await;
+    assert_eq!(server.events(&ended).await.last().unwrap()["status"], "COMPLETED");
+    let delete = "mutation($id: ID!) { deleteTask(input: { id: $id }) { id } }";
+    assert_eq!(server.data(delete, json!({ "id": ended })).await["deleteTask"]["id"], json!(ended));
+    assert_eq!(
+        server.data("query($id: ID!) { task(id: $id) { id } }", json!({ "id": ended })).await["task"],
+        json!(null)
+    );
+    assert_eq!(server.code(delete, json!({ "id": ended })).await, "NOT_FOUND");
+    let running = server.start(json!({ "kind": "wait" })).await;
+    assert_eq!(server.code(delete, json!({ "id": running })).await, "CONFLICT");
+}
+
+#[tokio::test]
 async fn each_failure_has_its_code() {
     let server = server().await;
     let id = server.start(json!({ "kind": "wait" })).await;

@@ -25,5 +25,6 @@ mod sse;
 mod store_conformance;
 mod store_model;
 mod support;
+mod task_limits;
 mod tasks;
 mod websocket;

@@ -4,8 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use meanwhile::{
     clock::{Clock, ManualClock},
+    model::{IdempotencyKey, Json, NewTask, Outcome, TaskId, TaskStatus},
     store::{
-        OpenError, Store, StoreError,
+        OpenError, Store, StoreError, TaskFilter, TaskQuery,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
@@ -13,7 +14,7 @@ use rusqlite::Connection;
 
 use crate::{
     store_conformance::{self as conformance, Place},
-    support::new_task,
+    support::{new_task, write},
 };
 
 /// A data folder that stores are opened in, one after the other.
@@ -90,6 +91,44 @@ async fn a_database_of_a_newer_program_is_left_alone() {
     drop(database);
     let opened = open(folder.path(), &SqliteOptions::default(), &clock);
     assert!(matches!(&opened, Err(OpenError::TooNew(message)) if message.contains("9999")), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_program_is_brought_up_to_date_with_its_tasks() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    let old = Connection::open(folder.path().join("meanwhile.db")).unwrap();
+    old.execute_batch(include_str!("../../src/store/sqlite/migrations/0001_tasks_and_events.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA application_id = 1297565772;
+         PRAGMA user_version = 1;
+         INSERT INTO store (generation) VALUES (42);
+         INSERT INTO kind (id, name) VALUES (1, 'k');
+         INSERT INTO task (id, kind, status, priority, run_at, head, max_attempts, max_lost, tags, input)
+         VALUES (77, 1, 0, 3, 5, 1, 2, 3, '[\"t\"]', '[1]');
+         INSERT INTO task_tag (tag, task) VALUES ('t', 77);
+         INSERT INTO idempotency (key, task, fingerprint) VALUES ('once', 77, zeroblob(32));
+         INSERT INTO event (task, seq, attempt, at, type, body) VALUES (77, 1, 0, 5, 0, '{\"status\":\"PENDING\"}');",
+    )
+    .unwrap();
+    drop(old);
+    let store = folder.open(&clock);
+    assert_eq!(store.generation(), 42);
+    let claimed = store.claim(&["k".into()], 9).await.unwrap();
+    let attempt = &claimed.attempts[0];
+    assert_eq!((attempt.by.task, attempt.input.as_str()), (TaskId::from_i64(77), "[1]"));
+    store.finish(write(attempt.by, 1, Vec::new()), Outcome::Completed(Json::null())).await.unwrap();
+    let query = TaskQuery {
+        filter: TaskFilter { tags: vec!["t".into()], ..TaskFilter::default() },
+        limit: 9,
+        ..TaskQuery::default()
+    };
+    let task = store.list(query).await.unwrap().tasks.remove(0);
+    assert_eq!((task.status, task.priority, task.max_attempts, task.head), (TaskStatus::Completed, 3, 2, 3));
+    // With the task goes the key that an older program stored.
+    assert!(store.delete(task.id).await.unwrap());
+    let key = IdempotencyKey { key: "once".into(), fingerprint: [1; 32] };
+    let again = store.start(vec![NewTask { idempotency: Some(key), ..new_task("k") }]).await.unwrap();
+    assert!(!again[0].existed);
 }
 
 #[tokio::test]

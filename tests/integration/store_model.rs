@@ -16,14 +16,18 @@ use meanwhile::{
         TaskId, code,
     },
     store::{
-        AttemptRef, CommitFeed, EventQuery, NewEvent, Order, Store, StoreError, TaskFilter, TaskQuery,
+        AttemptRef, CommitFeed, EventQuery, KindClaim, NewEvent, Order, Store, StoreError, SweepQuery, TaskFilter,
+        TaskQuery,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
 use proptest::{sample::Index, test_runner::Config};
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
 
-use self::model::{Answer, Body, End, EventView, Fits, KINDS, Line, Model, Operation, Spec, TaskView, Who};
+use self::model::{
+    Answer, Body, CONCURRENCY, Claims, End, EventView, Fits, KINDS, Line, Model, Operation, PER_KEY, Spec, TaskView,
+    Who,
+};
 use crate::support::{new_task, write};
 
 prop_state_machine! {
@@ -125,7 +129,7 @@ impl StoreUnderTest {
     fn run(&mut self, model: &Model, operation: &Operation) -> Answer {
         match operation {
             Operation::Start(specs) => self.start(specs),
-            Operation::Claim { kinds, limit } => self.claim(kinds, *limit),
+            Operation::Claim { kinds, limit } => self.claim(model, kinds, *limit),
             Operation::Record { who, lines } => {
                 let write = self.write(model, who, lines);
                 let result = self.runtime.block_on(self.store().record(write));
@@ -144,6 +148,22 @@ impl StoreUnderTest {
             Operation::Retry(task) => {
                 let result = self.runtime.block_on(self.store().retry(self.id(task)));
                 answer(result, |task| Answer::Retried(self.note(task.id)))
+            }
+            Operation::Delete(task) => {
+                let result = self.runtime.block_on(self.store().delete(self.id(task)));
+                answer(result, |done| {
+                    assert!(done, "few events are gone at once");
+                    Answer::Nothing
+                })
+            }
+            Operation::Sweep { tasks_ms, events_ms, slice } => self.sweep(*tasks_ms, *events_ms, *slice),
+            Operation::Pause { kind, paused } => {
+                self.runtime.block_on(self.store().pause(KINDS[*kind].into(), *paused)).unwrap();
+                let paused = self.runtime.block_on(self.store().paused()).unwrap();
+                let number = |name: &str| KINDS.iter().position(|kind| *kind == name).unwrap();
+                let mut paused: Vec<usize> = paused.iter().map(|(name, _)| number(name)).collect();
+                paused.sort_unstable();
+                Answer::Paused(paused)
             }
             Operation::Prune { task, through } => {
                 let result = self.runtime.block_on(self.store().prune_events(self.id(task), *through));
@@ -193,6 +213,8 @@ impl StoreUnderTest {
                 .map(|(key, fingerprint)| IdempotencyKey { key: key.to_string(), fingerprint: [fingerprint; 32] }),
             max_attempts: spec.max_attempts,
             max_lost: spec.max_lost,
+            concurrency_key: spec.concurrency_key.map(|key| key.to_string()),
+            deadline_ms: spec.deadline_ms,
             ..new_task(KINDS[spec.kind])
         };
         let result = self.runtime.block_on(self.store().start(specs.iter().map(task).collect()));
@@ -201,8 +223,13 @@ impl StoreUnderTest {
         })
     }
 
-    fn claim(&mut self, kinds: &[usize], limit: usize) -> Answer {
-        let kinds: Vec<Arc<str>> = kinds.iter().map(|kind| KINDS[*kind].into()).collect();
+    fn claim(&mut self, model: &Model, kinds: &[usize], limit: usize) -> Answer {
+        let kind = |kind: &usize| KindClaim {
+            name: KINDS[*kind].into(),
+            concurrency: CONCURRENCY[*kind],
+            concurrency_per_key: PER_KEY[*kind],
+        };
+        let kinds: Vec<KindClaim> = kinds.iter().map(kind).collect();
         let claimed = self.runtime.block_on(self.store().claim(&kinds, limit)).unwrap();
         let mut attempts = Vec::new();
         for attempt in &claimed.attempts {
@@ -210,8 +237,30 @@ impl StoreUnderTest {
             self.attempts.insert((number, attempt.by.attempt), attempt.by);
             attempts.push((number, attempt.by.attempt, attempt.failures));
         }
-        let next_due = claimed.next_due.filter(|_| attempts.len() < limit);
-        Answer::Claimed(attempts, next_due.map(|at| at.timestamp_millis()))
+        let ms = |at: DateTime<Utc>| at.timestamp_millis();
+        Answer::Claimed(Claims {
+            attempts,
+            next_due: claimed.next_due.map(ms).filter(|_| model.due_known),
+            next_deadline: claimed.next_deadline.map(ms),
+            expired: claimed.expired,
+        })
+    }
+
+    /// Slice after slice, to the end.
+    fn sweep(&self, tasks_ms: Option<u64>, events_ms: Option<u64>, limit: usize) -> Answer {
+        let before = |ms: Option<u64>| ms.map(|ms| self.clock.now() - TimeDelta::milliseconds(ms.try_into().unwrap()));
+        let mut query =
+            SweepQuery { tasks_before: before(tasks_ms), events_before: before(events_ms), after: None, limit };
+        let mut deleted = 0;
+        loop {
+            let swept = self.runtime.block_on(self.store().sweep(query.clone())).unwrap();
+            assert!(swept.events <= limit, "a slice deletes no more than it may");
+            deleted += swept.tasks;
+            query.after = swept.after;
+            if !swept.more {
+                return Answer::Swept(deleted);
+            }
+        }
     }
 
     /// The write of whoever is meant. The model's numbers are those after it.
@@ -299,7 +348,12 @@ impl StoreUnderTest {
     /// The task and its journal are as the model says.
     fn compare(&self, model: &Model, task: usize) {
         let (id, model) = (self.ids[task], &model.tasks[task]);
-        let found = self.runtime.block_on(self.store().tasks(vec![id])).unwrap().remove(0).unwrap();
+        let found = self.runtime.block_on(self.store().tasks(vec![id])).unwrap().remove(0);
+        if model.deleted {
+            assert_eq!((found, self.events(id, 0, 1, &[])), (None, Err(StoreError::NotFound(id))), "task {task}");
+            return;
+        }
+        let found = found.unwrap();
         assert_eq!(self.view(found), model.view, "task {task}");
         let events = self.events(id, 0, 100, &[]).unwrap();
         let events: Vec<EventView> = events.iter().map(|event| event_view(event)).collect();
@@ -326,6 +380,8 @@ impl StoreUnderTest {
             error: task.error.map(|error| error.code),
             result: task.result.is_some(),
             head: task.head,
+            deadline: task.deadline.map(ms),
+            concurrency_key: task.concurrency_key.map(|key| key.parse().unwrap()),
             tags: task.tags,
         }
     }
@@ -345,6 +401,7 @@ fn event_view(event: &Event) -> EventView {
         },
         EventBody::Progress(progress) => Body::Progress(percent(progress)),
         EventBody::Log { message, .. } => Body::Log(message.clone()),
+        EventBody::Cancellation(cancellation) => Body::Cancellation(cancellation.step, cancellation.message.clone()),
         EventBody::Chunk { index, value } => Body::Chunk { index: *index, value: value.decode().unwrap() },
     };
     EventView { seq: event.seq, attempt: event.attempt, at: event.at.timestamp_millis(), body }

@@ -8,87 +8,25 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use meanwhile::{
     clock::{Clock, ManualClock, SystemClock},
     error::ErrorCode,
-    journal::{Followed, JournalOptions},
-    model::{Event, EventBody, LogLevel, Progress, Task, TaskId, TaskStatus, code},
+    journal::JournalOptions,
+    model::{EventBody, LogLevel, Progress, TaskStatus, code},
     store::{
         Store, StoreError,
         sqlite::{SqliteOptions, SqliteStore},
     },
-    task::{JobContext, JobError, KindOptions, Retry, StartTask, TaskManager, TaskOptions},
+    task::{JobContext, JobError, KindOptions, KindPolicy, Retry, StartTask, TaskManager, TaskOptions},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::store_conformance;
-
-struct Tasks {
-    manager: TaskManager,
-    folder: tempfile::TempDir,
-}
-
-impl std::ops::Deref for Tasks {
-    type Target = TaskManager;
-
-    fn deref(&self) -> &TaskManager {
-        &self.manager
-    }
-}
-
-impl Tasks {
-    async fn new() -> Self {
-        Self::with(Arc::new(SystemClock::default()), TaskOptions::default()).await
-    }
-
-    async fn with(clock: Arc<dyn Clock>, options: TaskOptions) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let manager = open(folder.path(), clock, options).await;
-        Self { manager, folder }
-    }
-
-    async fn run(&self, request: StartTask) -> Task {
-        let task = self.start(request).await.unwrap();
-        self.ended(task.id).await
-    }
-
-    async fn ended(&self, id: TaskId) -> Task {
-        self.journal().follow(id, 0).try_for_each(|_| std::future::ready(Ok(()))).await.unwrap();
-        self.get(id).await.unwrap().unwrap()
-    }
-
-    async fn events(&self, id: TaskId) -> Vec<Arc<Event>> {
-        let batches: Vec<_> = self.journal().follow(id, 0).try_collect().await.unwrap();
-        let event = |followed| match followed {
-            Followed::Event(event) => event,
-            Followed::Gap { .. } => panic!("a gap"),
-        };
-        batches.into_iter().flatten().map(event).collect()
-    }
-
-    /// Waits until the task's journal holds an event for which `is` says yes.
-    async fn until(&self, id: TaskId, is: impl Fn(&EventBody) -> bool) {
-        let mut follow = std::pin::pin!(self.journal().follow(id, 0));
-        while let Some(batch) = follow.next().await {
-            if batch.unwrap().iter().any(|followed| matches!(followed, Followed::Event(event) if is(&event.body))) {
-                return;
-            }
-        }
-        panic!("the task ended before that");
-    }
-}
-
-async fn open(folder: &std::path::Path, clock: Arc<dyn Clock>, options: TaskOptions) -> TaskManager {
-    let store = SqliteStore::open(folder, &SqliteOptions::default(), clock.clone()).unwrap();
-    let store: Arc<dyn Store> = Arc::new(store);
-    TaskManager::open(store, clock, options, JournalOptions::default(), 1).await.unwrap()
-}
-
-fn status(wanted: TaskStatus) -> impl Fn(&EventBody) -> bool {
-    move |body| matches!(body, EventBody::Status(change) if change.status == wanted)
-}
+use crate::{
+    store_conformance,
+    support::tasks::{Tasks, open, status},
+};
 
 #[derive(Deserialize)]
 struct Resize {
@@ -235,7 +173,8 @@ async fn cancelling_a_running_task_tells_its_handler() {
 #[tokio::test]
 async fn an_attempt_that_takes_too_long_is_dropped() {
     let tasks = Tasks::new().await;
-    let options = KindOptions { timeout_ms: Some(5), ..KindOptions::default() };
+    let policy = KindPolicy { timeout_ms: Some(5), ..KindPolicy::default() };
+    let options = KindOptions { policy, ..KindOptions::default() };
     tasks.register_with("endless", options, |_, ()| std::future::pending::<Result<(), JobError>>()).unwrap();
     let task = tasks.run(StartTask::new("endless")).await;
     assert_eq!((task.status, task.error.unwrap().code.as_str()), (TaskStatus::Failed, code::TIMEOUT));
@@ -350,4 +289,18 @@ async fn what_cannot_be_started_cannot_be_repeated() {
     assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::UnknownKind);
     again.close(async {}).await;
     assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn progress_that_is_no_number_is_brought_inside() {
+    let tasks = Tasks::new().await;
+    tasks
+        .register("odd", |ctx: JobContext, ()| async move {
+            ctx.progress(Progress { percent: f64::NAN, done: Some(f64::INFINITY), total: None, message: None });
+            ctx.log(LogLevel::Info, "so that it is recorded").await?;
+            Err::<(), _>(JobError::new("so that the last progress is not 100").retry(Retry::Never))
+        })
+        .unwrap();
+    let task = tasks.run(StartTask::new("odd")).await;
+    assert_eq!((task.status, task.progress.percent, task.progress.done), (TaskStatus::Failed, 0.0, None));
 }

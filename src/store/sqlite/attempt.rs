@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        AttemptCounts, Event, EventBody, Json, LogLevel, Outcome, Progress, Seq, StatusChange, Task, TaskError, TaskId,
-        TaskStatus, after_attempt, code,
+        AttemptCounts, CancelStep, Cancellation, Event, EventBody, Json, Outcome, Progress, Seq, StatusChange, Task,
+        TaskError, TaskId, TaskStatus, after_attempt, code,
     },
     store::{AttemptWrite, Commit, NewEvent, StatusMove, StoreError},
 };
@@ -21,6 +21,8 @@ use crate::{
 struct Draft {
     id: TaskId,
     kind: Arc<str>,
+    kind_number: i64,
+    concurrency_key: Option<String>,
     tags: Vec<String>,
     from: TaskStatus,
     status: TaskStatus,
@@ -29,6 +31,7 @@ struct Draft {
     last_write: u64,
     head: Seq,
     chunks: u64,
+    bytes: u64,
     counts: AttemptCounts,
     progress: Progress,
     progress_at: Option<i64>,
@@ -50,8 +53,8 @@ impl Draft {
     fn read(transaction: &Transaction<'_>, id: TaskId) -> Result<Self, Trouble> {
         let mut select = transaction.connection.prepare_cached(
             "SELECT (SELECT name FROM kind WHERE kind.id = task.kind), tags, status, attempt, session, last_write, head, \
-             chunks, failures, lost, max_attempts, max_lost, cancel_requested, percent, done, total, message, progress_at \
-             FROM task WHERE id = ?1",
+             chunks, failures, lost, max_attempts, max_lost, cancel_requested, percent, done, total, message, progress_at, \
+             kind, concurrency_key, bytes, deadline FROM task WHERE id = ?1",
         )?;
         let draft = select
             .query_row([id.as_i64()], |row| {
@@ -59,6 +62,9 @@ impl Draft {
                 Ok(Self {
                     id,
                     kind: Arc::from(row.get_ref(0)?.as_str()?),
+                    kind_number: row.get(18)?,
+                    concurrency_key: row.get(19)?,
+                    bytes: unsigned(row.get(20)?),
                     tags: decode(row.get_ref(1)?.as_str()?, 1)?,
                     from: status,
                     status,
@@ -73,6 +79,7 @@ impl Draft {
                         max_attempts: row.get(10)?,
                         max_lost: row.get(11)?,
                         cancel_requested: row.get(12)?,
+                        deadline: row.get::<_, Option<i64>>(21)?.map(time),
                     },
                     progress: Progress {
                         percent: row.get(13)?,
@@ -114,6 +121,7 @@ impl Draft {
 
     fn add(&mut self, transaction: &Transaction<'_>, mut event: NewEvent) -> Result<(), Trouble> {
         self.head += 1;
+        self.bytes += event.body.weight_bytes() as u64;
         match &mut event.body {
             EventBody::Chunk { index, .. } => {
                 *index = self.chunks;
@@ -123,7 +131,7 @@ impl Draft {
                 self.progress = progress.clone();
                 self.progress_at = Some(event.at.timestamp_millis());
             }
-            EventBody::Status(_) | EventBody::Log { .. } => {}
+            EventBody::Status(_) | EventBody::Log { .. } | EventBody::Cancellation(_) => {}
         }
         self.events.push(append(transaction, self.id, self.head, self.attempt, event)?);
         Ok(())
@@ -135,6 +143,9 @@ impl Draft {
         let next = after_attempt(self.counts, outcome, time(now_ms));
         if next.status == TaskStatus::Completed {
             self.progress.percent = 100.0;
+        }
+        if let Some(step) = next.cancellation {
+            self.add_cancellation(transaction, step, None)?;
         }
         self.status = next.status;
         let change = StatusChange {
@@ -155,17 +166,27 @@ impl Draft {
         self.add(transaction, NewEvent { at: time(now_ms), body: EventBody::Status(change) })
     }
 
+    fn add_cancellation(
+        &mut self,
+        transaction: &Transaction<'_>,
+        step: CancelStep,
+        message: Option<String>,
+    ) -> Result<(), Trouble> {
+        let body = EventBody::Cancellation(Cancellation { step, message });
+        self.add(transaction, NewEvent { at: time(transaction.now_ms), body })
+    }
+
     /// Writes the task's row, and tells what happened.
     fn save(self, transaction: &mut Transaction<'_>) -> Result<TaskStatus, Trouble> {
         // One statement each, of which the first leaves the indexes alone.
         const EVENTS: &str = "UPDATE task SET head = ?2, chunks = ?3, last_write = ?4, percent = ?5, done = ?6, \
-             total = ?7, message = ?8, progress_at = ?9, cancel_requested = ?10 WHERE id = ?1";
+             total = ?7, message = ?8, progress_at = ?9, cancel_requested = ?10, bytes = ?11 WHERE id = ?1";
         const END: &str = "UPDATE task SET head = ?2, chunks = ?3, last_write = ?4, percent = ?5, done = ?6, \
-             total = ?7, message = ?8, progress_at = ?9, cancel_requested = ?10, status = ?11, failures = ?12, \
-             lost = ?13, error = coalesce(?14, error), result = ?15, run_at = coalesce(?16, run_at), \
-             completed_at = ?17 WHERE id = ?1";
+             total = ?7, message = ?8, progress_at = ?9, cancel_requested = ?10, bytes = ?11, status = ?12, \
+             failures = ?13, lost = ?14, error = coalesce(?15, error), result = ?16, \
+             run_at = coalesce(?17, run_at), completed_at = ?18 WHERE id = ?1";
         let mut update = transaction.connection.prepare_cached(if self.ending.is_some() { END } else { EVENTS })?;
-        let any: [&dyn ToSql; 10] = [
+        let any: [&dyn ToSql; 11] = [
             &self.id.as_i64(),
             &signed(self.head),
             &signed(self.chunks),
@@ -176,6 +197,7 @@ impl Draft {
             &self.progress.message,
             &self.progress_at,
             &self.counts.cancel_requested,
+            &signed(self.bytes),
         ];
         match &self.ending {
             None => update.execute(&any[..])?,
@@ -194,6 +216,9 @@ impl Draft {
             }
         };
         drop(update);
+        if let (Some(_), Some(key)) = (&self.ending, &self.concurrency_key) {
+            super::claim::unpark(transaction, self.kind_number, key)?;
+        }
         transaction.commits.push(Commit {
             task: self.id,
             head: self.head,
@@ -235,12 +260,14 @@ pub(super) fn finish(
 /// Cancels a pending task; asks a running one to stop.
 pub(super) fn cancel(transaction: &mut Transaction<'_>, id: TaskId, reason: Option<&str>) -> Result<Task, Trouble> {
     let mut draft = Draft::read(transaction, id)?;
-    let because = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     match draft.status {
         TaskStatus::Pending => {
             let error = TaskError {
                 code: code::CANCELLED.into(),
-                message: format!("cancelled before it ran{because}"),
+                message: reason.map_or_else(
+                    || "cancelled before it ran".to_owned(),
+                    |reason| format!("cancelled before it ran: {reason}"),
+                ),
                 details: None,
                 attempt: draft.attempt,
                 retryable: false,
@@ -250,8 +277,7 @@ pub(super) fn cancel(transaction: &mut Transaction<'_>, id: TaskId, reason: Opti
         }
         TaskStatus::Running if !draft.counts.cancel_requested => {
             draft.counts.cancel_requested = true;
-            let body = EventBody::Log { level: LogLevel::Info, message: format!("asked to stop{because}") };
-            draft.add(transaction, NewEvent { at: time(transaction.now_ms), body })?;
+            draft.add_cancellation(transaction, CancelStep::Requested, reason.map(str::to_owned))?;
             draft.save(transaction)?;
         }
         TaskStatus::Running | TaskStatus::Cancelled => {}
@@ -282,5 +308,34 @@ pub(super) fn recover(transaction: &mut Transaction<'_>) -> Result<usize, Troubl
         draft.end(transaction, Outcome::Lost(error))?;
         draft.save(transaction)?;
     }
+    // The limits may be others than before: whoever waits for a key is looked at anew.
+    transaction
+        .connection
+        .execute("UPDATE task INDEXED BY task_parked SET parked = 0 WHERE status = 0 AND parked = 1", [])?;
     Ok(lost.len())
+}
+
+/// Fails pending tasks whose deadline has passed, up to `limit` of them.
+pub(super) fn expire(transaction: &mut Transaction<'_>, limit: usize) -> Result<usize, Trouble> {
+    let overdue: Vec<i64> = transaction
+        .connection
+        .prepare_cached(
+            "SELECT id FROM task INDEXED BY task_deadline WHERE status = 0 AND deadline IS NOT NULL AND deadline <= ?1 \
+             ORDER BY deadline, id LIMIT ?2",
+        )?
+        .query_map([transaction.now_ms, signed(limit as u64)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for id in &overdue {
+        let mut draft = Draft::read(transaction, TaskId::from_i64(*id))?;
+        let error = TaskError {
+            code: code::DEADLINE_EXCEEDED.into(),
+            message: "the task's deadline passed while it was waiting".into(),
+            details: None,
+            attempt: draft.attempt,
+            retryable: false,
+        };
+        draft.end(transaction, Outcome::Failed { error, retry_at: None })?;
+        draft.save(transaction)?;
+    }
+    Ok(overdue.len())
 }

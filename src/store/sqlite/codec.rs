@@ -12,7 +12,7 @@ use crate::model::{Event, EventBody, EventType, Json, LogLevel, Progress, Status
 /// (No join: with one, SQLite 3.54 with STAT4 prepares the statement anew for each value bound.)
 pub(super) const TASK_COLUMNS: &str = "id, (SELECT name FROM kind WHERE kind.id = task.kind), status, priority, run_at, head, attempt, started_at, \
      completed_at, progress_at, percent, done, total, message, max_attempts, timeout_ms, retry_of, tags, error, \
-     input, result, cancel_requested";
+     input, result, cancel_requested, deadline, concurrency_key";
 
 /// Reads a row of [`TASK_COLUMNS`].
 pub(super) fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
@@ -37,6 +37,8 @@ pub(super) fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
         input: Json::trusted(row.get_ref(19)?.as_str()?),
         result: row.get_ref(20)?.as_str_or_null()?.map(Json::trusted),
         cancel_requested: row.get(21)?,
+        deadline: row.get::<_, Option<i64>>(22)?.map(time),
+        concurrency_key: row.get(23)?,
     })
 }
 
@@ -55,6 +57,7 @@ pub(super) fn event(task: TaskId, row: &Row<'_>) -> rusqlite::Result<Event> {
             let Chunk { index, value } = decode(text, 4)?;
             EventBody::Chunk { index, value }
         }
+        EventType::Cancellation => EventBody::Cancellation(decode(text, 4)?),
     };
     Ok(Event { task, seq: unsigned(row.get(0)?), attempt: row.get(1)?, at: time(row.get(2)?), body })
 }
@@ -64,6 +67,7 @@ pub(super) fn body_text(body: &EventBody) -> Result<String, serde_json::Error> {
     match body {
         EventBody::Status(change) => serde_json::to_string(change),
         EventBody::Progress(progress) => serde_json::to_string(progress),
+        EventBody::Cancellation(cancellation) => serde_json::to_string(cancellation),
         EventBody::Log { level, message } => {
             serde_json::to_string(&Log { level: *level, message: message.as_str().into() })
         }

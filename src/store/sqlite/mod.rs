@@ -12,6 +12,7 @@ mod open;
 mod readers;
 mod start;
 mod statistics;
+mod sweep;
 mod tasks;
 mod writer;
 
@@ -21,14 +22,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rusqlite::OptionalExtension;
 
 pub use self::backup::{Backup, BackupError, backup};
 use self::{open::Folder, readers::Readers, writer::Writer};
 use super::{
-    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindStatistics, OpenError, Started, StatisticsQuery,
-    Store, StoreError, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
+    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, OpenError, Started,
+    StatisticsQuery, Store, StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
 };
 use crate::{
     clock::Clock,
@@ -129,7 +131,7 @@ impl Store for SqliteStore {
         self.writer.call(REQUEST_BYTES, move |transaction| start::retry(transaction, id)).await
     }
 
-    async fn claim(&self, kinds: &[Arc<str>], limit: usize) -> Result<Claimed, StoreError> {
+    async fn claim(&self, kinds: &[KindClaim], limit: usize) -> Result<Claimed, StoreError> {
         let kinds = kinds.to_vec();
         self.writer.call(limit * REQUEST_BYTES, move |transaction| claim::claim(transaction, &kinds, limit)).await
     }
@@ -145,6 +147,22 @@ impl Store for SqliteStore {
 
     async fn cancel(&self, id: TaskId, reason: Option<String>) -> Result<Task, StoreError> {
         self.writer.call(REQUEST_BYTES, move |transaction| attempt::cancel(transaction, id, reason.as_deref())).await
+    }
+
+    async fn delete(&self, id: TaskId) -> Result<bool, StoreError> {
+        self.writer.call(REQUEST_BYTES, move |transaction| sweep::delete(transaction, id)).await
+    }
+
+    async fn sweep(&self, query: SweepQuery) -> Result<Swept, StoreError> {
+        self.writer.call(REQUEST_BYTES, move |transaction| sweep::sweep(transaction, &query)).await
+    }
+
+    async fn pause(&self, kind: Arc<str>, paused: bool) -> Result<(), StoreError> {
+        self.writer.call(REQUEST_BYTES, move |transaction| claim::pause(transaction, &kind, paused)).await
+    }
+
+    async fn paused(&self) -> Result<Vec<(Arc<str>, DateTime<Utc>)>, StoreError> {
+        self.readers.call(|connection| Ok(claim::paused(connection)?)).await
     }
 
     async fn recover(&self) -> Result<usize, StoreError> {

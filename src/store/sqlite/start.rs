@@ -5,12 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    codec::{signed, time},
+    codec::{signed, time, unsigned},
     journal::append,
     writer::{Transaction, Trouble},
 };
 use crate::{
-    model::{EventBody, IdempotencyKey, NewTask, Progress, StatusChange, Task, TaskId, TaskStatus},
+    model::{Backoff, EventBody, IdempotencyKey, NewTask, Progress, StatusChange, Task, TaskId, TaskStatus},
     store::{Commit, NewEvent, Started, StatusMove, StoreError},
 };
 
@@ -56,10 +56,13 @@ pub(super) fn retry(transaction: &mut Transaction<'_>, id: TaskId) -> Result<Tas
         let message = format!("task {id} has not ended: only an ended task can be retried");
         return Err(StoreError::Conflict(message).into());
     }
-    let max_lost = transaction
+    let (max_lost, deadline_ms, backoff) = transaction
         .connection
-        .prepare_cached("SELECT max_lost FROM task WHERE id = ?1")?
-        .query_row([id.as_i64()], |row| row.get(0))?;
+        .prepare_cached("SELECT max_lost, deadline_ms, retry_backoff_ms, max_retry_backoff_ms FROM task WHERE id = ?1")?
+        .query_row([id.as_i64()], |row| {
+            let backoff = Backoff { first_ms: unsigned(row.get(2)?), max_ms: unsigned(row.get(3)?) };
+            Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.map(unsigned), backoff))
+        })?;
     let task = NewTask {
         kind: old.kind,
         input: old.input,
@@ -70,6 +73,9 @@ pub(super) fn retry(transaction: &mut Transaction<'_>, id: TaskId) -> Result<Tas
         max_attempts: old.max_attempts,
         max_lost,
         timeout_ms: old.timeout_ms,
+        deadline_ms,
+        concurrency_key: old.concurrency_key,
+        backoff,
     };
     insert(transaction, &task, Some(id))
 }
@@ -96,11 +102,14 @@ fn insert(transaction: &mut Transaction<'_>, task: &NewTask, retry_of: Option<Ta
     let kind = transaction.kind(&task.kind)?;
     let now_ms = transaction.now_ms;
     let run_at = task.run_at.unwrap_or_else(|| time(now_ms));
+    let deadline = task.deadline_ms.map(|ms| time(run_at.timestamp_millis().max(now_ms).saturating_add(signed(ms))));
     transaction
         .connection
         .prepare_cached(
             "INSERT INTO task (id, kind, status, priority, run_at, head, max_attempts, max_lost, timeout_ms, \
-             retry_of, tags, input) VALUES (?1, ?2, 0, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10)",
+             retry_of, tags, input, deadline, deadline_ms, retry_backoff_ms, max_retry_backoff_ms, concurrency_key, \
+             idempotency_key) \
+             VALUES (?1, ?2, 0, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             id.as_i64(),
@@ -113,6 +122,12 @@ fn insert(transaction: &mut Transaction<'_>, task: &NewTask, retry_of: Option<Ta
             retry_of.map(TaskId::as_i64),
             serde_json::to_string(&task.tags)?,
             task.input.as_str(),
+            deadline.map(|at| at.timestamp_millis()),
+            task.deadline_ms.map(signed),
+            signed(task.backoff.first_ms),
+            signed(task.backoff.max_ms),
+            task.concurrency_key,
+            task.idempotency.as_ref().map(|key| &key.key),
         ])?;
     for tag in &task.tags {
         transaction
@@ -164,6 +179,8 @@ fn insert(transaction: &mut Transaction<'_>, task: &NewTask, retry_of: Option<Ta
         completed_at: None,
         retry_of,
         cancel_requested: false,
+        deadline,
+        concurrency_key: task.concurrency_key.clone(),
         head: 1,
     })
 }

@@ -2,20 +2,20 @@
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Pid;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     GuardExecutable, ProgramOptions,
-    guard::{Exit, Launch, Order, Report},
+    guard::{Exit, Launch, Order, Report, processes::kill_session},
     guarded::Line,
     outcome::outcome,
     output::{Output, Stream},
 };
 use crate::{
-    model::{Json, LogLevel, code},
+    model::{CancelStep, Json, LogLevel, code},
     task::{Job, JobContext, JobError, Retry},
 };
 
@@ -64,12 +64,14 @@ impl Job for ProgramJob {
         guarded.line.say(&launch).await;
         drop(launch);
 
+        let process = guarded.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let output = Output::new(&ctx, &self.options);
         // Cancelled when no process is left, and when the output cannot be recorded.
         let (ended, fault) = (CancellationToken::new(), CancellationToken::new());
         let (steps, recorded) = mpsc::channel(MAX_STEPS);
         let control = async {
-            let control = Control { ctx: &ctx, options: &self.options, line: guarded.line, steps, fault: &fault };
+            let options = &self.options;
+            let control = Control { ctx: &ctx, options, guard: process, line: guarded.line, steps, fault: &fault };
             let exit = control.run().await;
             ended.cancel();
             exit
@@ -95,6 +97,8 @@ impl Job for ProgramJob {
 struct Control<'a> {
     ctx: &'a JobContext,
     options: &'a ProgramOptions,
+    /// The guard's process, which leads a session.
+    guard: Option<Pid>,
     line: Line,
     steps: mpsc::Sender<Step>,
     fault: &'a CancellationToken,
@@ -111,7 +115,6 @@ enum Stopping {
 impl Control<'_> {
     async fn run(mut self) -> Result<Exit, JobError> {
         let mut stopping = Stopping::No;
-        let mut program = None;
         let mut exit = None;
         loop {
             let report = tokio::select! {
@@ -134,7 +137,7 @@ impl Control<'_> {
                 }
             };
             match report {
-                Some(Report::Started { process_id }) => program = Pid::from_raw(process_id),
+                Some(Report::Started) => {}
                 Some(Report::NotStarted { message, retryable }) => return Err(not_started(&message, retryable)),
                 Some(Report::Signalled { order, processes }) => self.step(Step::Signalled(order, processes)),
                 Some(Report::Exited(how)) => exit = Some(how),
@@ -147,19 +150,19 @@ impl Control<'_> {
                 }
                 None => {
                     // What the guard would have done, as far as it can be done without it.
-                    if let (Some(program), None) = (program, exit) {
-                        self.kill_without_guard(program).await;
-                    }
+                    self.kill_without_guard().await;
                     return Err(guard_lost());
                 }
             }
         }
     }
 
-    async fn kill_without_guard(&self, program: Pid) {
-        let _ = kill_process_group(program, Signal::KILL);
+    /// Kills the session that the guard has led: all processes of the program but those that lead one themselves.
+    async fn kill_without_guard(&self) {
+        let Some(session) = self.guard else { return };
         for _ in 0..LOST_CHECKS {
-            if test_kill_process_group(program).is_err() {
+            // As long as there is one, no other session can have the number.
+            if !matches!(kill_session(session), Ok(1..)) {
                 return;
             }
             self.ctx.clock().sleep(LOST_INTERVAL).await;
@@ -190,8 +193,18 @@ enum Step {
 async fn record(ctx: &JobContext, mut steps: mpsc::Receiver<Step>) {
     while let Some(step) = steps.recv().await {
         let (level, message) = match step {
-            Step::Signalled(Order::Terminate, count) => (LogLevel::Info, format!("sent SIGTERM to {}", many(count))),
-            Step::Signalled(Order::Kill, count) => (LogLevel::Warn, format!("sent SIGKILL to {}", many(count))),
+            Step::Signalled(order, count) => {
+                let (step, level, signal) = match order {
+                    Order::Terminate => (CancelStep::TermSent, LogLevel::Info, "SIGTERM"),
+                    Order::Kill => (CancelStep::KillSent, LogLevel::Warn, "SIGKILL"),
+                };
+                let to = format!("to {}", many(count));
+                if ctx.is_cancel_requested() {
+                    let _ = ctx.cancel_step(step, Some(to)).await;
+                    continue;
+                }
+                (level, format!("sent {signal} {to}"))
+            }
             Step::Leftovers(count) => {
                 (LogLevel::Warn, format!("the program left {} behind, ended with SIGKILL", many(count)))
             }

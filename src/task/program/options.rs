@@ -52,6 +52,11 @@ impl ProgramOptions {
         }
     }
 
+    /// How long an attempt may take to end after a request to cancel, in milliseconds: longer than its program may.
+    pub fn cancel_grace_ms(&self) -> u64 {
+        self.stop_grace_ms.saturating_add(KILL_PATIENCE_MS)
+    }
+
     /// Whether the program and its folder are there; what is missing otherwise.
     pub fn check(&self) -> Result<(), String> {
         if !self.folder.is_dir() {
@@ -75,6 +80,9 @@ impl ProgramOptions {
         passed.chain(own).collect()
     }
 }
+
+/// How long killed processes may take to end, in milliseconds: those that the kernel is busy with end later.
+const KILL_PATIENCE_MS: u64 = 10_000;
 
 /// Variables of the server's environment that every program gets.
 pub const PASSED_ON: [&str; 11] =

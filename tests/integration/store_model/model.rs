@@ -1,14 +1,20 @@
 //! The model: what a store holds, in a vector, and what each operation makes of it.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+};
 
-use meanwhile::model::{EventType, TaskStatus, code};
+use meanwhile::model::{CancelStep, EventType, TaskStatus, code};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use proptest_state_machine::ReferenceStateMachine;
 
 use TaskStatus::{Cancelled, Completed, Failed, Pending, Running};
 
 pub(crate) const KINDS: [&str; 3] = ["red", "green", "blue"];
+/// How many tasks of a kind may run at once, and how many with the same key.
+pub(crate) const CONCURRENCY: [Option<usize>; 3] = [None, Some(2), None];
+pub(crate) const PER_KEY: [usize; 3] = [1, 1, 2];
 const TAGS: [&str; 3] = ["north", "east", "south"];
 /// When the model's clock begins, in milliseconds since 1970.
 const BEGIN_MS: i64 = 1_800_000_000_000;
@@ -24,6 +30,8 @@ pub(crate) struct Spec {
     pub(crate) key: Option<(u8, u8)>,
     pub(crate) max_attempts: u32,
     pub(crate) max_lost: u32,
+    pub(crate) concurrency_key: Option<u8>,
+    pub(crate) deadline_ms: Option<u64>,
 }
 
 /// Who writes: an attempt of a task, perhaps an earlier one, perhaps in another session.
@@ -82,6 +90,17 @@ pub(crate) enum Operation {
     },
     Cancel(Index),
     Retry(Index),
+    Delete(Index),
+    /// Tasks, and events of tasks, that ended so many milliseconds ago, in slices.
+    Sweep {
+        tasks_ms: Option<u64>,
+        events_ms: Option<u64>,
+        slice: usize,
+    },
+    Pause {
+        kind: usize,
+        paused: bool,
+    },
     Prune {
         task: Index,
         through: u64,
@@ -116,10 +135,11 @@ pub(crate) enum Answer {
     Nothing,
     Started(Vec<(usize, bool)>),
     Retried(usize),
-    /// Task, attempt and its failures so far; when the next becomes due, if there was room for more.
-    Claimed(Vec<(usize, u32, u32)>, Option<i64>),
+    Claimed(Claims),
     Status(TaskStatus),
     Recovered(usize),
+    Swept(usize),
+    Paused(Vec<usize>),
     Tasks(Vec<usize>),
     Count(u64),
     Seqs(Vec<u64>),
@@ -128,12 +148,23 @@ pub(crate) enum Answer {
     NotFound,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Claims {
+    /// Task, attempt and its failures so far.
+    pub(crate) attempts: Vec<(usize, u32, u32)>,
+    /// When the next becomes due. A kind that filled its room says nothing of what comes.
+    pub(crate) next_due: Option<i64>,
+    pub(crate) next_deadline: Option<i64>,
+    pub(crate) expired: usize,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Body {
     Status { status: TaskStatus, error: Option<String>, run_at: Option<i64>, result: bool },
     Progress(u32),
     Log(String),
     Chunk { index: u64, value: u32 },
+    Cancellation(CancelStep, Option<String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +194,8 @@ pub(crate) struct TaskView {
     pub(crate) error: Option<String>,
     pub(crate) result: bool,
     pub(crate) head: u64,
+    pub(crate) deadline: Option<i64>,
+    pub(crate) concurrency_key: Option<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -171,7 +204,9 @@ pub(crate) struct ModelTask {
     /// All there ever were.
     pub(crate) events: Vec<EventView>,
     pub(crate) pruned_through: u64,
+    pub(crate) deleted: bool,
     max_lost: u32,
+    deadline_ms: Option<u64>,
     failures: u32,
     lost: u32,
     chunks: u64,
@@ -184,6 +219,9 @@ pub(crate) struct Model {
     pub(crate) now_ms: i64,
     pub(crate) tasks: Vec<ModelTask>,
     keys: HashMap<u8, (u8, usize)>,
+    paused: BTreeSet<usize>,
+    /// Whether the last claim's `next_due` means something.
+    pub(crate) due_known: bool,
     /// What the last operation is answered.
     pub(crate) answer: Answer,
     /// The number that the last write carried.
@@ -198,7 +236,17 @@ impl ReferenceStateMachine for Model {
 
     fn init_state() -> BoxedStrategy<Self> {
         let (keys, answer) = (HashMap::new(), Answer::Nothing);
-        Just(Self { now_ms: BEGIN_MS, tasks: Vec::new(), keys, answer, number: 0, touched: Vec::new() }).boxed()
+        Just(Self {
+            now_ms: BEGIN_MS,
+            tasks: Vec::new(),
+            keys,
+            answer,
+            number: 0,
+            touched: Vec::new(),
+            paused: BTreeSet::new(),
+            due_known: false,
+        })
+        .boxed()
     }
 
     fn transitions(_: &Self) -> BoxedStrategy<Operation> {
@@ -219,6 +267,9 @@ impl ReferenceStateMachine for Model {
             6 => (who(), lines(), end()).prop_map(|(who, lines, end)| Operation::Finish { who, lines, end }),
             2 => any::<Index>().prop_map(Operation::Cancel),
             1 => any::<Index>().prop_map(Operation::Retry),
+            1 => any::<Index>().prop_map(Operation::Delete),
+            1 => (ago(), ago(), 1..4_usize).prop_map(|(tasks_ms, events_ms, slice)| Operation::Sweep { tasks_ms, events_ms, slice }),
+            1 => (0..KINDS.len(), proptest::bool::weighted(0.3)).prop_map(|(kind, paused)| Operation::Pause { kind, paused }),
             1 => (any::<Index>(), 0..9_u64).prop_map(|(task, through)| Operation::Prune { task, through }),
             2 => (fits(), 1..4_usize, any::<bool>()).prop_map(|(fits, page, newest_first)| Operation::List { fits, page, newest_first }),
             1 => (fits(), 1..9_u64).prop_map(|(fits, cap)| Operation::Count { fits, cap }),
@@ -238,6 +289,9 @@ impl ReferenceStateMachine for Model {
             Operation::Finish { who, lines, end } => model.write(who, lines, Some(*end)),
             Operation::Cancel(task) => model.cancel(task),
             Operation::Retry(task) => model.retry(task),
+            Operation::Delete(task) => model.delete(task),
+            Operation::Sweep { tasks_ms, events_ms, .. } => model.sweep(*tasks_ms, *events_ms),
+            Operation::Pause { kind, paused } => model.pause(*kind, *paused),
             Operation::Prune { task, through } => model.prune(task, *through),
             Operation::List { fits, newest_first, .. } => model.list(fits, *newest_first),
             Operation::Count { fits, cap } => Answer::Count(cap.min(&(model.fitting(fits).len() as u64)).to_owned()),
@@ -252,6 +306,10 @@ impl ReferenceStateMachine for Model {
     }
 }
 
+fn ago() -> impl Strategy<Value = Option<u64>> {
+    proptest::option::of(0..4000_u64)
+}
+
 fn kinds() -> impl Strategy<Value = Vec<usize>> {
     proptest::sample::subsequence((0..KINDS.len()).collect::<Vec<_>>(), 1..=KINDS.len())
 }
@@ -263,15 +321,13 @@ fn tags() -> impl Strategy<Value = Vec<&'static str>> {
 fn spec() -> impl Strategy<Value = Spec> {
     let key = proptest::option::weighted(0.3, (0..4_u8, 0..2_u8));
     let delay = proptest::option::weighted(0.3, -500..3000_i64);
-    (0..KINDS.len(), -1..=1_i32, delay, tags(), key, 1..=3_u32, 1..=2_u32).prop_map(
-        |(kind, priority, delay_ms, tags, key, max_attempts, max_lost)| Spec {
-            kind,
-            priority,
-            delay_ms,
-            tags,
-            key,
-            max_attempts,
-            max_lost,
+    let concurrency_key = proptest::option::weighted(0.4, 0..2_u8);
+    let deadline_ms = proptest::option::weighted(0.2, 1..4000_u64);
+    let limits = (1..=3_u32, 1..=2_u32, concurrency_key, deadline_ms);
+    (0..KINDS.len(), -1..=1_i32, delay, tags(), key, limits).prop_map(
+        |(kind, priority, delay_ms, tags, key, limits)| {
+            let (max_attempts, max_lost, concurrency_key, deadline_ms) = limits;
+            Spec { kind, priority, delay_ms, tags, key, max_attempts, max_lost, concurrency_key, deadline_ms }
         },
     )
 }
@@ -312,14 +368,19 @@ fn fits() -> impl Strategy<Value = Fits> {
 }
 
 fn event_types() -> impl Strategy<Value = Vec<EventType>> {
-    let all = vec![EventType::Status, EventType::Progress, EventType::Log, EventType::Chunk];
+    let all = vec![EventType::Status, EventType::Progress, EventType::Log, EventType::Chunk, EventType::Cancellation];
     proptest::sample::subsequence(all, 0..=2)
 }
 
 impl Model {
-    /// The task meant; `None` while there is none.
+    /// The task meant, deleted or not; `None` while there is none.
     pub(crate) fn pick(&self, index: &Index) -> Option<usize> {
         (!self.tasks.is_empty()).then(|| index.index(self.tasks.len()))
+    }
+
+    /// The task meant, if it is there.
+    fn present(&self, index: &Index) -> Option<usize> {
+        self.pick(index).filter(|task| !self.tasks[*task].deleted)
     }
 
     fn start(&mut self, specs: &[Spec]) -> Answer {
@@ -367,13 +428,17 @@ impl Model {
             error: None,
             result: false,
             head: 0,
+            deadline: spec.deadline_ms.map(|ms| run_at.max(self.now_ms) + i64::try_from(ms).unwrap()),
+            concurrency_key: spec.concurrency_key,
         };
         let (max_lost, events) = (spec.max_lost, Vec::new());
         self.tasks.push(ModelTask {
             view,
             events,
             pruned_through: 0,
+            deleted: false,
             max_lost,
+            deadline_ms: spec.deadline_ms,
             failures: 0,
             lost: 0,
             chunks: 0,
@@ -395,29 +460,94 @@ impl Model {
     }
 
     fn claim(&mut self, kinds: &[usize], limit: usize) -> Answer {
-        let pending = |task: &usize| {
-            let view = &self.tasks[*task].view;
-            view.status == Pending && kinds.contains(&view.kind)
-        };
-        let (mut due, later): (Vec<usize>, Vec<usize>) =
-            (0..self.tasks.len()).filter(pending).partition(|task| self.tasks[*task].view.run_at <= self.now_ms);
-        due.sort_by_key(|task| (Reverse(self.tasks[*task].view.priority), self.tasks[*task].view.run_at, *task));
+        let expired = self.expire();
+        let mut claims = Claims { expired, ..Claims::default() };
+        self.due_known = true;
+        let mut due = Vec::new();
+        for kind in kinds {
+            let room = self.room(*kind, limit);
+            let mut of_kind = self.due(*kind);
+            of_kind.truncate(room);
+            if room > 0 && of_kind.len() == room {
+                self.due_known = false;
+            }
+            if room > 0 {
+                let later =
+                    self.pending(*kind).map(|task| self.tasks[task].view.run_at).filter(|at| *at > self.now_ms).min();
+                claims.next_due = [claims.next_due, later].into_iter().flatten().min();
+            }
+            due.extend(of_kind);
+        }
+        due.sort_by_key(|task| self.place(*task));
         due.truncate(limit);
-        let next_due = later.iter().map(|task| self.tasks[*task].view.run_at).min();
         let now_ms = self.now_ms;
-        let mut claimed = Vec::new();
         for task in due {
             let model = &mut self.tasks[task];
             model.last_write = 0;
             let view = &mut model.view;
             (view.status, view.started_at, view.percent) = (Running, Some(now_ms), 0);
             view.attempt += 1;
-            claimed.push((task, view.attempt, model.failures));
+            claims.attempts.push((task, view.attempt, model.failures));
             self.happened(task, Body::Status { status: Running, error: None, run_at: None, result: false });
         }
-        // A full claim says nothing of what comes: the next one follows at once.
-        let next_due = next_due.filter(|_| claimed.len() < limit);
-        Answer::Claimed(claimed, next_due)
+        let pending = self.tasks.iter().filter(|task| task.view.status == Pending);
+        claims.next_deadline = pending.filter_map(|task| task.view.deadline).min();
+        claims.next_due = claims.next_due.filter(|_| self.due_known);
+        Answer::Claimed(claims)
+    }
+
+    fn expire(&mut self) -> usize {
+        let overdue: Vec<usize> = (0..self.tasks.len())
+            .filter(|task| {
+                let view = &self.tasks[*task].view;
+                view.status == Pending && view.deadline.is_some_and(|deadline| deadline <= self.now_ms)
+            })
+            .collect();
+        for task in &overdue {
+            self.settle(*task, Failed, Some(code::DEADLINE_EXCEEDED), None);
+        }
+        overdue.len()
+    }
+
+    fn pending(&self, kind: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.tasks.len()).filter(move |task| {
+            let view = &self.tasks[*task].view;
+            view.status == Pending && view.kind == kind
+        })
+    }
+
+    fn running(&self, kind: usize) -> impl Iterator<Item = &TaskView> {
+        self.tasks.iter().map(|task| &task.view).filter(move |view| view.status == Running && view.kind == kind)
+    }
+
+    fn room(&self, kind: usize, limit: usize) -> usize {
+        if self.paused.contains(&kind) {
+            return 0;
+        }
+        CONCURRENCY[kind].map_or(limit, |most| limit.min(most.saturating_sub(self.running(kind).count())))
+    }
+
+    /// The due tasks of a kind whose keys have room, in their order.
+    fn due(&self, kind: usize) -> Vec<usize> {
+        let mut due: Vec<usize> =
+            self.pending(kind).filter(|task| self.tasks[*task].view.run_at <= self.now_ms).collect();
+        due.sort_by_key(|task| self.place(*task));
+        let mut used: HashMap<u8, usize> = HashMap::new();
+        for key in self.running(kind).filter_map(|view| view.concurrency_key) {
+            *used.entry(key).or_default() += 1;
+        }
+        due.retain(|task| {
+            self.tasks[*task].view.concurrency_key.is_none_or(|key| {
+                let used = used.entry(key).or_default();
+                *used += 1;
+                *used <= PER_KEY[kind]
+            })
+        });
+        due
+    }
+
+    fn place(&self, task: usize) -> (Reverse<i32>, i64, usize) {
+        (Reverse(self.tasks[task].view.priority), self.tasks[task].view.run_at, task)
     }
 
     fn write(&mut self, who: &Who, lines: &[Line], end: Option<End>) -> Answer {
@@ -426,7 +556,7 @@ impl Model {
         let model = &mut self.tasks[task];
         self.number = model.last_write + who.ahead;
         // Before the first attempt there is nobody to write.
-        if who.foreign || who.back > 0 || model.view.attempt == 0 {
+        if who.foreign || who.back > 0 || model.view.attempt == 0 || model.deleted {
             return Answer::Stale;
         }
         if who.ahead == 0 {
@@ -467,7 +597,10 @@ impl Model {
             End::Cancelled => (Cancelled, Some(code::CANCELLED), None),
             End::Failed { retry_after_ms } => {
                 model.failures += 1;
-                let again = retry_after_ms.filter(|_| model.failures < model.view.max_attempts);
+                let again = retry_after_ms.filter(|after_ms| {
+                    model.failures < model.view.max_attempts
+                        && model.view.deadline.is_none_or(|deadline| now_ms + after_ms < deadline)
+                });
                 match again {
                     _ if asked => (Cancelled, Some(code::HANDLER_FAILED), None),
                     Some(after_ms) => (Pending, Some(code::HANDLER_FAILED), Some(now_ms + after_ms)),
@@ -483,6 +616,10 @@ impl Model {
 
     /// The task's new status, and the event that tells it.
     fn settle(&mut self, task: usize, status: TaskStatus, error: Option<&str>, run_at: Option<i64>) {
+        if self.tasks[task].view.cancel_requested && status.is_terminal() {
+            let step = if status == Completed { CancelStep::Overtaken } else { CancelStep::Confirmed };
+            self.happened(task, Body::Cancellation(step, None));
+        }
         let error = error.map(str::to_owned);
         let result = status == Completed;
         let view = &mut self.tasks[task].view;
@@ -502,14 +639,14 @@ impl Model {
     }
 
     fn cancel(&mut self, task: &Index) -> Answer {
-        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        let Some(task) = self.present(task) else { return Answer::NotFound };
         self.touched.push(task);
         let view = &mut self.tasks[task].view;
         match view.status {
             Pending => self.settle(task, Cancelled, Some(code::CANCELLED), None),
             Running if !view.cancel_requested => {
                 view.cancel_requested = true;
-                self.happened(task, Body::Log("asked to stop: for a reason".to_owned()));
+                self.happened(task, Body::Cancellation(CancelStep::Requested, Some("for a reason".to_owned())));
             }
             Running | Cancelled => {}
             Completed | Failed => return Answer::Conflict,
@@ -518,8 +655,8 @@ impl Model {
     }
 
     fn retry(&mut self, task: &Index) -> Answer {
-        let Some(task) = self.pick(task) else { return Answer::NotFound };
-        let ModelTask { view, max_lost, .. } = &self.tasks[task];
+        let Some(task) = self.present(task) else { return Answer::NotFound };
+        let ModelTask { view, max_lost, deadline_ms, .. } = &self.tasks[task];
         if !view.status.is_terminal() {
             return Answer::Conflict;
         }
@@ -531,12 +668,60 @@ impl Model {
             key: None,
             max_attempts: view.max_attempts,
             max_lost: *max_lost,
+            concurrency_key: view.concurrency_key,
+            deadline_ms: *deadline_ms,
         };
         Answer::Retried(self.add(&spec, Some(task)))
     }
 
+    fn delete(&mut self, task: &Index) -> Answer {
+        let Some(task) = self.present(task) else { return Answer::NotFound };
+        if !self.tasks[task].view.status.is_terminal() {
+            return Answer::Conflict;
+        }
+        self.remove(task);
+        Answer::Nothing
+    }
+
+    fn remove(&mut self, task: usize) {
+        self.tasks[task].deleted = true;
+        self.keys.retain(|_, (_, of)| *of != task);
+        self.touched.push(task);
+    }
+
+    fn sweep(&mut self, tasks_ms: Option<u64>, events_ms: Option<u64>) -> Answer {
+        let before = |ms: Option<u64>| ms.map(|ms| self.now_ms - i64::try_from(ms).unwrap());
+        let (tasks_before, events_before) = (before(tasks_ms), before(events_ms));
+        let mut deleted = 0;
+        for task in 0..self.tasks.len() {
+            let ModelTask { view, deleted: gone, .. } = &self.tasks[task];
+            let older =
+                |before: Option<i64>| view.completed_at.is_some_and(|at| before.is_some_and(|before| at < before));
+            if *gone {
+                continue;
+            } else if older(tasks_before) {
+                self.remove(task);
+                deleted += 1;
+            } else if older(events_before) {
+                let model = &mut self.tasks[task];
+                model.pruned_through = model.view.head - 1;
+                self.touched.push(task);
+            }
+        }
+        Answer::Swept(deleted)
+    }
+
+    fn pause(&mut self, kind: usize, paused: bool) -> Answer {
+        if paused {
+            self.paused.insert(kind);
+        } else {
+            self.paused.remove(&kind);
+        }
+        Answer::Paused(self.paused.iter().copied().collect())
+    }
+
     fn prune(&mut self, task: &Index, through: u64) -> Answer {
-        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        let Some(task) = self.present(task) else { return Answer::NotFound };
         self.touched.push(task);
         let model = &mut self.tasks[task];
         model.pruned_through = model.pruned_through.max(through.min(model.view.head - 1));
@@ -545,8 +730,9 @@ impl Model {
 
     fn fitting(&self, fits: &Fits) -> Vec<usize> {
         let fit = |task: &usize| {
-            let view = &self.tasks[*task].view;
-            (fits.kinds.is_empty() || fits.kinds.contains(&view.kind))
+            let ModelTask { view, deleted, .. } = &self.tasks[*task];
+            !deleted
+                && (fits.kinds.is_empty() || fits.kinds.contains(&view.kind))
                 && (fits.statuses.is_empty() || fits.statuses.contains(&view.status))
                 && fits.tags.iter().all(|tag| view.tags.iter().any(|t| t == tag))
                 && fits.created_after_ms.is_none_or(|ago| view.created_at > self.now_ms - ago)
@@ -564,13 +750,14 @@ impl Model {
     }
 
     fn events(&self, task: &Index, after: u64, types: &[EventType]) -> Answer {
-        let Some(task) = self.pick(task) else { return Answer::NotFound };
+        let Some(task) = self.present(task) else { return Answer::NotFound };
         let model = &self.tasks[task];
         let of_type = |body: &Body| match body {
             Body::Status { .. } => EventType::Status,
             Body::Progress(_) => EventType::Progress,
             Body::Log(_) => EventType::Log,
             Body::Chunk { .. } => EventType::Chunk,
+            Body::Cancellation(..) => EventType::Cancellation,
         };
         let fit = |event: &&EventView| {
             event.seq > after.max(model.pruned_through) && (types.is_empty() || types.contains(&of_type(&event.body)))

@@ -7,10 +7,11 @@ pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod table;
+pub(crate) mod tasks;
 pub(crate) mod toy;
 
 use meanwhile::{
-    model::{Json, NewTask},
+    model::{Backoff, Json, NewTask},
     store::{AttemptRef, AttemptWrite, NewEvent},
 };
 
@@ -26,6 +27,9 @@ pub(crate) fn new_task(kind: &str) -> NewTask {
         max_attempts: 1,
         max_lost: 3,
         timeout_ms: None,
+        deadline_ms: None,
+        concurrency_key: None,
+        backoff: Backoff { first_ms: 1000, max_ms: 600_000 },
     }
 }
 

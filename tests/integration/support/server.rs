@@ -56,6 +56,11 @@ impl Server {
         &self.url
     }
 
+    /// Waits until it has ended by itself; its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+    }
+
     /// SIGKILL: it ends without a word.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -145,4 +150,10 @@ pub(crate) fn memory_kib(server: &Server, line: &str) -> u64 {
 #[allow(dead_code, reason = "for the benches")]
 pub(crate) fn process_id(server: &Server) -> u32 {
     server.child.id()
+}
+
+/// Sends the server a signal, by its name.
+pub(crate) fn signal(server: &Server, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process_id(server).to_string()]).status().unwrap();
+    assert!(sent.success());
 }

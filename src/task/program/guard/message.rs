@@ -36,10 +36,7 @@ pub(in crate::task::program) enum Order {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::task::program) enum Report {
     /// The program runs.
-    Started {
-        /// Its process, which leads a process group.
-        process_id: i32,
-    },
+    Started,
     /// The program could not be started.
     NotStarted {
         /// What the system says.

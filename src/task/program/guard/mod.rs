@@ -12,7 +12,7 @@
 //! The program's stdout and stderr are the server's pipes: no byte of them passes through here.
 
 mod message;
-mod processes;
+pub(super) mod processes;
 
 use std::{
     fs::File,
@@ -107,7 +107,7 @@ impl Guard {
         match start(launch) {
             Ok(pid) => {
                 guard.program = Some(pid);
-                guard.report(&Report::Started { process_id: pid.as_raw_pid() }).await;
+                guard.report(&Report::Started).await;
             }
             Err(error) => {
                 let retryable = is_transient(&error);

@@ -12,6 +12,7 @@ use rustix::{
 pub(super) struct Process {
     pub(super) pid: Pid,
     parent: i32,
+    session: i32,
     /// With the pid it names one process for as long as the machine is up.
     start_time: u64,
     /// It has ended; only its parent has not noticed.
@@ -51,20 +52,35 @@ impl FromStr for Process {
         Ok(Self {
             pid: pid.parse().ok().and_then(Pid::from_raw).ok_or(())?,
             parent: number(1)?.parse().map_err(|_| ())?,
+            session: number(3)?.parse().map_err(|_| ())?,
             start_time: number(19)?.parse().map_err(|_| ())?,
             ended: matches!(*number(0)?, "Z" | "X"),
         })
     }
 }
 
-/// All processes that descend from this one and have not ended.
-pub(super) fn descendants(of: Pid) -> io::Result<Vec<Process>> {
+/// All processes there are.
+fn all() -> io::Result<Vec<Process>> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         // Others are no processes; one that is gone by now is none of ours.
         all.extend(name.to_str().and_then(|name| name.parse().ok()).and_then(Process::read));
     }
+    Ok(all)
+}
+
+/// Sends SIGKILL to the processes of a session. How many there were.
+pub(in crate::task::program) fn kill_session(session: Pid) -> io::Result<usize> {
+    let all = all()?;
+    let members = all.iter().filter(|process| process.session == session.as_raw_pid() && !process.ended);
+    // One that may not be reached is counted all the same: it is still there.
+    Ok(members.map(|process| process.signal(Signal::KILL)).count())
+}
+
+/// All processes that descend from this one and have not ended.
+pub(super) fn descendants(of: Pid) -> io::Result<Vec<Process>> {
+    let all = all()?;
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![of.as_raw_pid()];
     while let Some(parent) = parents.pop() {
@@ -99,12 +115,13 @@ mod tests {
 
     use super::*;
 
-    const LINE: &str = "4242 (a) R 1 (b) S 17 4242 4242 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1 1";
+    const LINE: &str = "4242 (a) R 1 (b) S 17 4242 4241 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 1 1";
 
     #[test]
     fn a_name_may_hold_anything() {
         let process: Process = LINE.parse().unwrap();
-        assert_eq!((process.pid.as_raw_pid(), process.parent, process.start_time), (4242, 17, 987_654));
+        let numbers = (process.pid.as_raw_pid(), process.parent, process.session, process.start_time);
+        assert_eq!(numbers, (4242, 17, 4241, 987_654));
         assert!(!process.ended);
         for line in ["", "1", "1 (a)", "x (a) S 1", "1 (a) S"] {
             assert!(line.parse::<Process>().is_err(), "{line}");
