@@ -147,7 +147,7 @@ impl<S: GraphqlService> Connection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.operations.wakes().register(cx.waker());
         for _ in 0..MAX_TURNS {
-            match self.turn() {
+            match self.turn(cx.waker()) {
                 Ok(true) => {}
                 Ok(false) => return self.flush().map_or_else(Poll::Ready, |()| Poll::Pending),
                 Err(end) => return Poll::Ready(end),
@@ -158,7 +158,7 @@ impl<S: GraphqlService> Connection<S> {
     }
 
     /// Reads a message and sends one, if there are any; whether there may be more.
-    fn turn(&mut self) -> Result<bool, End> {
+    fn turn(&mut self, task: &Waker) -> Result<bool, End> {
         if self.woke(Source::Control) || (self.postponed && !self.blocked) {
             self.control()?;
         }
@@ -169,7 +169,7 @@ impl<S: GraphqlService> Connection<S> {
             return Ok(false);
         }
         let read = self.read()?;
-        let sent = match self.operations.next(|turn| message(self.protocol, turn)) {
+        let sent = match self.operations.next(task, |turn| message(self.protocol, turn)) {
             Some(message) => self.send_text(message?).map(|()| true)?,
             None => false,
         };

@@ -11,6 +11,8 @@ use crate::http::operation::{Operation, Outcome};
 
 /// The operations under way on a connection, by their ids. Polled in turn: one that always has something leaves
 /// every other its place.
+///
+/// One that is alone, which is what most are, wakes the connection directly and is asked whenever that is polled.
 #[derive(Default)]
 pub(super) struct Operations {
     ids: HashMap<Box<str>, usize>,
@@ -62,7 +64,7 @@ impl Operations {
 
     /// Whether one may have something now.
     pub(super) fn may_be_ready(&self) -> bool {
-        !self.wakes.is_empty()
+        self.ids.len() > 1 && !self.wakes.is_empty()
     }
 
     /// Adds one whose id is free.
@@ -72,6 +74,10 @@ impl Operations {
             self.running.len() - 1
         });
         self.answers += usize::from(!operation.is_subscription());
+        if self.ids.len() == 1 {
+            // It is alone no longer: from now on it has to say that it is the one who woke.
+            self.running.iter().flatten().for_each(|running| running.waker.wake_by_ref());
+        }
         let (id, waker) = (id.into_boxed_str(), self.wakes.add(index));
         self.ids.insert(id.clone(), index);
         self.running[index] = Some(Running { id, json_id, operation, waker });
@@ -96,26 +102,39 @@ impl Operations {
         }
     }
 
-    /// Hands what the next one has that has something to `answer`; `None`: none has.
-    pub(super) fn next<T>(&mut self, answer: impl FnOnce(Turn<'_>) -> T) -> Option<T> {
+    /// Hands what the next one has that has something to `answer`; `None`: none has. `task` is the connection's.
+    pub(super) fn next<T>(&mut self, task: &Waker, answer: impl FnOnce(Turn<'_>) -> T) -> Option<T> {
+        if self.ids.len() == 1 {
+            let index = self.running.iter().position(Option::is_some)?;
+            return self.ask(index, Some(task), answer).map(|(answered, _)| answered);
+        }
+        let mut answer = Some(answer);
         while let Some(slot) = self.wakes.pop() {
+            let answer = |turn: Turn<'_>| answer.take().map(|answer| answer(turn));
             // The slot of one that was dropped, or already another's: polling that once too often does no harm.
-            let Some(Some(running)) = self.running.get_mut(slot.index) else { continue };
-            let mut cx = Context::from_waker(&running.waker);
-            let Poll::Ready(polled) = Pin::new(&mut running.operation).poll_next(&mut cx) else { continue };
-            let last = !matches!(polled, Some(Outcome::Next(_) | Outcome::Rendered(_)));
-            let answered = answer(match polled {
-                Some(outcome) => Turn::Outcome(&running.json_id, outcome),
-                None => Turn::End(&running.json_id),
-            });
-            if last {
-                let id = running.id.clone();
-                self.remove(&id);
-            } else {
+            let Some((answered, goes_on)) = self.ask(slot.index, None, answer) else { continue };
+            if goes_on {
                 self.wakes.push(slot);
             }
-            return Some(answered);
+            return answered;
         }
         None
+    }
+
+    /// Asks one, which wakes `task`, or its slot. Hands what it has to `answer`; whether it goes on.
+    fn ask<T>(&mut self, index: usize, task: Option<&Waker>, answer: impl FnOnce(Turn<'_>) -> T) -> Option<(T, bool)> {
+        let running = self.running.get_mut(index)?.as_mut()?;
+        let mut cx = Context::from_waker(task.unwrap_or(&running.waker));
+        let Poll::Ready(polled) = Pin::new(&mut running.operation).poll_next(&mut cx) else { return None };
+        let goes_on = matches!(polled, Some(Outcome::Next(_) | Outcome::Rendered(_)));
+        let answered = answer(match polled {
+            Some(outcome) => Turn::Outcome(&running.json_id, outcome),
+            None => Turn::End(&running.json_id),
+        });
+        if !goes_on {
+            let id = running.id.clone();
+            self.remove(&id);
+        }
+        Some((answered, goes_on))
     }
 }
