@@ -148,7 +148,7 @@ impl From<StoreError> for Error {
             StoreError::Conflict(_) | StoreError::Stale(_) => ErrorCode::Conflict,
             StoreError::Full => ErrorCode::StoreFull,
             StoreError::Internal(_) => ErrorCode::Internal,
-            StoreError::Failed(_) | StoreError::Closed => ErrorCode::Unavailable,
+            StoreError::Locked | StoreError::Failed(_) | StoreError::Closed => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -156,7 +156,7 @@ impl From<StoreError> for Error {
 
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
-        Self::new(error.code, error.message)
+        Self { code: error.code, message: error.message, limit: error.limit }
     }
 }
 

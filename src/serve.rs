@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_sources},
+    config::{Config, build_joins, build_sources, register_programs},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -31,6 +31,7 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     config.server.http.access = config.server.access()?;
     let sources = build_sources(&config, &clock, &mut random)?;
+    let joins = build_joins(&config, &sources)?;
     let graphiql = graphiql_pages(&config)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
@@ -41,7 +42,8 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
-    let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
+    register_programs(&config, &manager)?;
+    let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let app = app(&config, api, &manager, context.clone()).merge(graphiql);
     announce(&config, address);

@@ -24,6 +24,7 @@ use crate::{
     http::Token,
     serve::serve,
     shutdown::{self, Shutdown},
+    store::sqlite,
 };
 
 /// How long threads that still run may take after everything else has ended.
@@ -35,6 +36,7 @@ Examples:
   meanwhile --listen 0.0.0.0:80 --token-file token --data /var/lib/meanwhile
   meanwhile serve --config meanwhile.toml   with sources of your own
   meanwhile schema > schema.graphql
+  meanwhile backup --data /var/lib/meanwhile monday.db
 
 The log goes to stderr. MEANWHILE_LOG says what is in it: a level, such as `debug`, or `meanwhile=debug,warn`.";
 
@@ -65,6 +67,15 @@ enum Command {
     Serve(ServeArgs),
     /// Print the GraphQL schema
     Schema,
+    /// Copy the data to a file, also while the server runs
+    Backup(BackupArgs),
+    /// Guard a program that runs as a task: started by the server itself
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard {
+        /// Which task, for those who look at the system's processes
+        label: String,
+    },
 }
 
 /// Flags win over environment variables, and both over the configuration file.
@@ -90,23 +101,54 @@ struct ServeArgs {
     insecure: bool,
 }
 
+/// Where the data is, and where its copy goes.
+#[derive(Debug, Args)]
+struct BackupArgs {
+    /// The copy; it must not be there yet. To restore it, put it into an empty data folder as `meanwhile.db`
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The server's data folder [default: ./meanwhile-data]
+    #[arg(long, value_name = "DIR", env = "MEANWHILE_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
+    /// The server's configuration file, where that names the data folder
+    #[arg(long, value_name = "FILE", env = "MEANWHILE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+}
+
 /// A secret does not belong on a command line, where others can see it.
 const TOKEN_VARIABLE: &str = "MEANWHILE_TOKEN";
 
+/// Help, or a command line that could not be understood.
+#[derive(Debug)]
+pub struct Usage {
+    error: clap::Error,
+    /// The environment variable that is to blame.
+    variable: Option<String>,
+}
+
+impl Usage {
+    /// Prints it: help to stdout, an error to stderr.
+    pub fn print(&self) {
+        // Who stops reading has seen enough.
+        let _ = self.error.print();
+        if let Some(variable) = &self.variable {
+            let _ = writeln!(io::stderr(), "\nThe value comes from the environment variable {variable}.");
+        }
+    }
+
+    /// 0 for help, 2 for an error.
+    pub fn exit_code(&self) -> u8 {
+        u8::try_from(self.error.exit_code()).unwrap_or(2)
+    }
+}
+
 impl Cli {
-    /// What the program was called with. Ends the process when that cannot be understood, or asks for help.
-    pub fn from_process() -> Self {
+    /// What the program was called with; else what to print instead: help, or what could not be understood.
+    pub fn from_process() -> Result<Self, Usage> {
         let args: Vec<String> = env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let command = variables::without_empty(Self::command());
         let parsed = command.clone().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
-        parsed.unwrap_or_else(|error| {
-            // Who reads the rest of it knows already.
-            let _ = error.print();
-            if let Some(variable) = variables::to_blame(&error, &command, &args) {
-                eprintln!("\nThe value comes from the environment variable {variable}.");
-            }
-            std::process::exit(error.exit_code())
-        })
+        parsed.map_err(|error| Usage { variable: variables::to_blame(&error, &command, &args), error })
     }
 
     /// Does what was asked for, until it is done.
@@ -115,7 +157,23 @@ impl Cli {
             None => run_serve(self.serve),
             Some(Command::Serve(args)) => run_serve(args),
             Some(Command::Schema) => print(&graphql::sdl()),
+            Some(Command::Backup(args)) => args.run(),
+            #[cfg(target_os = "linux")]
+            Some(Command::Guard { .. }) => {
+                crate::task::program::guard::run().map_err(|error| StartError::Unexpected(error.to_string()))
+            }
         }
+    }
+}
+
+impl BackupArgs {
+    fn run(self) -> Result<(), StartError> {
+        let data = match self.data {
+            Some(data) => data,
+            None => Config::load(self.config.as_deref())?.store.data,
+        };
+        let backup = sqlite::backup(&data, &self.file, rand::random())?;
+        print(&format!("{}: {} tasks, {} bytes\n", self.file.display(), backup.tasks, backup.bytes))
     }
 }
 
@@ -185,7 +243,7 @@ mod tests {
         match cli.command {
             None => cli.serve,
             Some(Command::Serve(args)) => args,
-            Some(Command::Schema) => panic!("{args:?} is not `serve`"),
+            Some(_) => panic!("{args:?} is not `serve`"),
         }
     }
 

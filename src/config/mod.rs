@@ -5,9 +5,13 @@
 
 mod access;
 mod api;
+mod args;
 mod error;
 mod http;
+mod joins;
 mod journal;
+mod kinds;
+mod programs;
 mod section;
 mod server;
 mod sources;
@@ -23,6 +27,9 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    joins::{JoinConfig, build_joins},
+    kinds::KindConfig,
+    programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
@@ -49,6 +56,10 @@ pub struct Config {
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// Programs that are kinds of tasks, in the order of the file.
+    pub kinds: Vec<KindConfig>,
+    /// What is fetched together, in the order of the file.
+    pub joins: Vec<JoinConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -97,6 +108,8 @@ impl Config {
             tasks: tasks::read(root.section("tasks")?)?,
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
+            kinds: KindConfig::read_all(root.section("kinds")?)?,
+            joins: JoinConfig::read_all(root.section("joins")?)?,
         };
         root.finish()?;
         // Transports look at a document before the API does.

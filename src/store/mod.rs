@@ -257,6 +257,9 @@ pub enum StoreError {
     /// The disk, or the database's own limit, is full. Nothing was written; it may work later.
     #[error("the store is full: free disk space (or raise `max_database_bytes`, if it is set), then try again")]
     Full,
+    /// Another program has locked the database. Nothing was written; it works again when the lock is gone.
+    #[error("another program has locked the store's database: try again when it has ended")]
+    Locked,
     /// The store does not work any more; the process has to be started again.
     #[error("the store has failed: {0}")]
     Failed(String),
@@ -266,6 +269,13 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether nothing was written, and the same write can succeed later.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Full | Self::Locked)
+    }
 }
 
 /// Why a store could not be opened. The text says what to do.

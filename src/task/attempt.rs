@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Json, Outcome, TaskError, TaskStatus, code},
-    store::{Attempt, AttemptWrite, StoreError},
+    store::{Attempt, AttemptWrite},
 };
 
 /// How the handler's run came to its end.
@@ -171,7 +171,7 @@ async fn finish(shared: &Shared, write: AttemptWrite, outcome: Outcome) -> Optio
     loop {
         match shared.store.finish(write.clone(), outcome.clone()).await {
             Ok(status) => return Some(status),
-            Err(StoreError::Full) if !shared.release.is_cancelled() => shared.wait_for_space().await,
+            Err(error) if error.passes() && !shared.release.is_cancelled() => shared.wait_for_space().await,
             Err(error) => {
                 let (task, attempt) = (write.by.task, write.by.attempt);
                 tracing::warn!(%task, attempt, %error, "the end of an attempt could not be recorded");

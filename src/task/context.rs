@@ -44,7 +44,7 @@ impl JobContext {
     /// Says how far it has come: a percentage, or a [`Progress`]. As cheap as you like: what comes faster
     /// than once per 20 ms is coalesced, the newest always shows, and the last before the end is kept.
     pub fn progress(&self, progress: impl Into<Progress>) {
-        let mut progress = progress.into();
+        let mut progress = Progress::sound(progress.into());
         if let Some(message) = &mut progress.message {
             cut(message, self.options.max_message_bytes);
         }

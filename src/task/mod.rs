@@ -11,6 +11,7 @@ mod job;
 pub mod jobs;
 mod manager;
 mod options;
+pub mod program;
 mod recorder;
 mod registry;
 mod request;

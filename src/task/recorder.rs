@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::manager::Shared;
 use crate::{
     model::{EventBody, Progress},
-    store::{AttemptRef, AttemptWrite, NewEvent, StoreError},
+    store::{AttemptRef, AttemptWrite, NewEvent},
 };
 
 #[derive(Debug)]
@@ -183,7 +183,9 @@ impl Recorder {
             match self.shared.store.record(write.clone()).await {
                 Ok(()) => return,
                 // Nothing is lost: the handler waits in `add` until there is room again.
-                Err(StoreError::Full) if !self.shared.release.is_cancelled() => self.shared.wait_for_space().await,
+                Err(error) if error.passes() && !self.shared.release.is_cancelled() => {
+                    self.shared.wait_for_space().await;
+                }
                 Err(error) => {
                     tracing::warn!(task = %self.by.task, attempt = self.by.attempt, %error, "an attempt cannot record");
                     self.lock().closed = true;

@@ -4,15 +4,21 @@
 
 mod access;
 mod api;
+mod backup;
 mod cli;
 mod crash;
 mod fuzz;
 mod http;
+mod joins;
 mod journal;
 mod large;
 mod legacy_websocket;
 mod limits;
 mod multipart;
+#[cfg(target_os = "linux")]
+mod program_examples;
+#[cfg(target_os = "linux")]
+mod programs;
 mod resume;
 mod sqlite_store;
 mod sse;

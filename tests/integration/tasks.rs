@@ -351,3 +351,17 @@ async fn what_cannot_be_started_cannot_be_repeated() {
     again.close(async {}).await;
     assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::Unavailable);
 }
+
+#[tokio::test]
+async fn progress_that_is_no_number_is_brought_inside() {
+    let tasks = Tasks::new().await;
+    tasks
+        .register("odd", |ctx: JobContext, ()| async move {
+            ctx.progress(Progress { percent: f64::NAN, done: Some(f64::INFINITY), total: None, message: None });
+            ctx.log(LogLevel::Info, "so that it is recorded").await?;
+            Err::<(), _>(JobError::new("so that the last progress is not 100").retry(Retry::Never))
+        })
+        .unwrap();
+    let task = tasks.run(StartTask::new("odd")).await;
+    assert_eq!((task.status, task.progress.percent, task.progress.done), (TaskStatus::Failed, 0.0, None));
+}

@@ -4,6 +4,7 @@
 //! reads; the other files are what they run, one for each group of verbs.
 
 mod attempt;
+mod backup;
 mod claim;
 mod codec;
 mod journal;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rusqlite::OptionalExtension;
 
+pub use self::backup::{Backup, BackupError, backup};
 use self::{open::Folder, readers::Readers, writer::Writer};
 use super::{
     AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, OpenError, Started, Store, StoreError, TaskFilter,

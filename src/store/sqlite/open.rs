@@ -11,13 +11,13 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::store::OpenError;
 
 /// The database in the data folder.
-const DATABASE_FILE: &str = "meanwhile.db";
+pub(super) const DATABASE_FILE: &str = "meanwhile.db";
 /// Held locked by the process that has the folder open.
 const LOCK_FILE: &str = "meanwhile.lock";
 /// Each brings the schema to its version. Never change one that was released.
 const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("migrations/0001_tasks_and_events.sql"))];
 /// The schema's version that this program works with.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Marks the file as one of ours (`PRAGMA application_id`): "MWHL".
 const APPLICATION_ID: i32 = 0x4d57_484c;
 /// Compiled statements kept by each connection.
@@ -42,6 +42,12 @@ impl Folder {
                 path.display()
             ))
         };
+        if path.is_file() {
+            return Err(OpenError::Unusable(format!(
+                "the data folder {} is a file; choose a folder with --data DIR",
+                path.display()
+            )));
+        }
         fs::create_dir_all(path).map_err(|error| unusable("make or enter a folder", &error))?;
         let lock = File::options()
             .create(true)
@@ -51,7 +57,11 @@ impl Folder {
             .open(path.join(LOCK_FILE))
             .map_err(|error| unusable("write", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { database: path.join(DATABASE_FILE), _lock: lock }),
+            // An absolute path: SQLite would take a relative one that begins with `file:` as an URI.
+            Ok(()) => match std::path::absolute(path.join(DATABASE_FILE)) {
+                Ok(database) => Ok(Self { database, _lock: lock }),
+                Err(error) => Err(unusable("find the database", &error)),
+            },
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
                 "the data folder {} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR",
                 path.display()

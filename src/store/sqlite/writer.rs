@@ -322,6 +322,7 @@ impl<R: FnMut() -> u32> Thread<R> {
             Trouble::Fault(why) => StoreError::Internal(why),
             Trouble::Database(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DiskFull) => StoreError::Full,
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked,
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => {
                     StoreError::Internal(error.to_string())
                 }
