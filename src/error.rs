@@ -156,7 +156,7 @@ impl From<StoreError> for Error {
 
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
-        Self::new(error.code, error.message)
+        Self { code: error.code, message: error.message, limit: error.limit }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_sources, check_kinds, register_programs},
+    config::{Config, build_joins, build_sources, check_kinds, register_programs},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -31,6 +31,7 @@ pub async fn serve(
 ) -> Result<(), StartError> {
     config.server.http.access = config.server.access()?;
     let sources = build_sources(&config, &clock, &mut random)?;
+    let joins = build_joins(&config, &sources)?;
     let graphiql = graphiql_pages(&config)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
@@ -43,7 +44,7 @@ pub async fn serve(
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
     register_programs(&config, &manager)?;
     check_kinds(&config, &manager)?;
-    let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
+    let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let app = app(&config, api, &manager, context.clone()).merge(graphiql);
     announce(&config, address);

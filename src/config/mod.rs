@@ -5,8 +5,10 @@
 
 mod access;
 mod api;
+mod args;
 mod error;
 mod http;
+mod joins;
 mod journal;
 mod kind_policy;
 mod kinds;
@@ -27,6 +29,7 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    joins::{JoinConfig, build_joins},
     kinds::{KindConfig, check_kinds},
     programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
@@ -57,6 +60,8 @@ pub struct Config {
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// What is fetched together, in the order of the file.
+    pub joins: Vec<JoinConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -106,6 +111,7 @@ impl Config {
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
             kinds: KindConfig::read_all(root.section("kinds")?)?,
+            joins: JoinConfig::read_all(root.section("joins")?)?,
         };
         config.tasks.retention = retention::read(root.section("retention")?)?;
         config.tasks.kinds = config.kinds.iter().map(|kind| (kind.name.clone(), kind.policy)).collect();

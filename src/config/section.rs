@@ -18,8 +18,6 @@ use super::error::{ConfigError, Document, Location};
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
 
-/// The longest name that a file can give to something, in bytes.
-const MAX_NAME_BYTES: usize = 64;
 /// How alike two keys must be (0 to 1) for one to be taken for a misspelling of the other.
 const ALIKE: f64 = 0.75;
 
@@ -40,6 +38,13 @@ pub(super) struct Section<'a> {
 pub(super) struct Entry<T> {
     pub(super) value: T,
     pub(super) location: Location,
+}
+
+/// What can stand under a name of the user's own.
+#[derive(Debug)]
+pub(super) enum Named<'a> {
+    Text(Entry<String>),
+    Section(Section<'a>),
 }
 
 impl<'a> Section<'a> {
@@ -70,17 +75,14 @@ impl<'a> Section<'a> {
         ConfigError::at(self.location.clone(), self.path.clone(), message)
     }
 
-    /// Checks the name that the file gives to what this table describes.
-    pub(super) fn check_name(&self, name: &str) -> Result<(), ConfigError> {
-        let is_name = name.len() <= MAX_NAME_BYTES
-            && name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        let message = || {
-            format!(
-                "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
-            )
-        };
-        if is_name { Ok(()) } else { Err(self.error_here(message())) }
+    /// The table's full key.
+    pub(super) fn path_of_table(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether a key that was asked for is there.
+    pub(super) fn was_given(&self, key: &str) -> bool {
+        self.known.iter().any(|(known, location)| *known == key && location.is_some())
     }
 
     /// Where the table stands.
@@ -109,6 +111,29 @@ impl<'a> Section<'a> {
             let name = key.into_inner().into_owned();
             let section = self.as_section(self.key(&name), Entry { value: value.into_inner(), location })?;
             Ok((name, section))
+        };
+        entries.into_iter().map(named).collect()
+    }
+
+    /// What stands in this table under names of the user's own, in the order of the file: texts, or tables.
+    pub(super) fn named_entries(mut self) -> Result<Vec<(String, Named<'a>)>, ConfigError> {
+        let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
+            let span = if value.get_ref().is_table() { key.span() } else { value.span() };
+            let location = self.document.location(&span);
+            let name = key.into_inner().into_owned();
+            let entry = match value.into_inner() {
+                DeValue::String(text) => Named::Text(Entry { value: text.into_owned(), location }),
+                table @ DeValue::Table(_) => {
+                    Named::Section(self.as_section(self.key(&name), Entry { value: table, location })?)
+                }
+                other => {
+                    let message = format!("must be a text or a table, not {}", describe(&other));
+                    return Err(ConfigError::at(location, self.key(&name), message));
+                }
+            };
+            Ok((name, entry))
         };
         entries.into_iter().map(named).collect()
     }

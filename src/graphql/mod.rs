@@ -8,6 +8,7 @@ mod api;
 mod event;
 mod event_connection;
 mod filter;
+mod join;
 mod kind;
 mod limits;
 mod mutation;

@@ -8,6 +8,7 @@ use async_graphql::{
 };
 
 use super::{
+    join::RequestJoins,
     limits::DocumentLimits,
     shape::{self, Numbers},
     subscription_root,
@@ -44,6 +45,7 @@ pub fn prepare(request: &mut Request, limits: &DocumentLimits) -> Result<Option<
         request.set_parsed_query(document);
     }
     request.data.insert(Prepared(operation_type));
+    request.data.insert(RequestJoins::default());
     Ok(operation_type)
 }
 

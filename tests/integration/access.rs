@@ -3,13 +3,14 @@
 use std::{fs, process::Stdio};
 
 use meanwhile::http::{AccessOptions, HttpOptions, Token};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::support::{
     raw::{Event, Raw},
     server::Server,
+    server::client,
     socket::Socket,
     toy::ToyServer,
 };
@@ -30,7 +31,7 @@ async fn ask(server: &ToyServer, headers: &[(&str, &str)]) -> (StatusCode, Value
     let body = json!({ "query": "mutation { touch }" });
     let request = headers
         .iter()
-        .fold(Client::new().post(server.url()).json(&body), |request, (name, value)| request.header(*name, *value));
+        .fold(client().post(server.url()).json(&body), |request, (name, value)| request.header(*name, *value));
     let response = request.send().await.unwrap();
     (response.status(), response.json::<Value>().await.unwrap()["errors"][0]["extensions"]["code"].clone())
 }
@@ -55,7 +56,7 @@ async fn without_the_token_nothing_is_executed() {
     assert_eq!(server.hands.touched.load(std::sync::atomic::Ordering::SeqCst), 0);
     let right = format!("Bearer {TOKEN}");
     assert_eq!(ask(&server, &[("authorization", right.as_str())]).await, (StatusCode::OK, Value::Null));
-    let response = Client::new().get(format!("{}?query=%7Bhello%7D", server.url())).send().await.unwrap();
+    let response = client().get(format!("{}?query=%7Bhello%7D", server.url())).send().await.unwrap();
     assert_eq!(
         (response.status().as_u16(), &response.headers()["www-authenticate"]),
         (401, &"Bearer".parse().unwrap())
@@ -106,7 +107,7 @@ async fn the_token_stands_in_no_log_and_in_no_answer() {
     command.arg("--token-file").arg(folder.path().join("token"));
     let log = fs::File::create(folder.path().join("log")).unwrap();
     let mut server = Server::spawn_with_log(&mut command, "trace,tungstenite=trace", Stdio::from(log));
-    let client = Client::new();
+    let client = client();
     let mut answers = String::new();
     for token in [TOKEN, "another-token-of-enough-characters"] {
         let request = client.post(server.url()).bearer_auth(token).json(&json!({ "query": "{ kinds { name } }" }));
@@ -181,7 +182,7 @@ async fn pages_of_allowed_origins_may_ask_and_read() {
     let server =
         toy(AccessOptions { allowed_origins, token: Token::new(TOKEN).ok(), ..AccessOptions::default() }).await;
     let preflight = |origin: &'static str| {
-        let request = Client::new().request(Method::OPTIONS, server.url()).header("origin", origin);
+        let request = client().request(Method::OPTIONS, server.url()).header("origin", origin);
         request
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization")
@@ -194,7 +195,7 @@ async fn pages_of_allowed_origins_may_ask_and_read() {
     }
     let response = preflight("https://evil.example").send().await.unwrap();
     assert_eq!(response.headers().get("access-control-allow-origin"), None);
-    let request = Client::new().post(server.url()).json(&json!({ "query": HELLO })).bearer_auth(TOKEN);
+    let request = client().post(server.url()).json(&json!({ "query": HELLO })).bearer_auth(TOKEN);
     let response =
         request.header("origin", "https://app.example").header("sec-fetch-site", "cross-site").send().await.unwrap();
     assert_eq!(

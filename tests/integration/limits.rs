@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use meanwhile::{graphql::DocumentLimits, http::HttpOptions};
-use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,6 +11,7 @@ use tokio::{
 
 use crate::support::{
     raw::{Event, Raw},
+    server::client,
     socket::Socket,
     toy::ToyServer,
 };
@@ -38,7 +38,7 @@ async fn with_document(change: impl FnOnce(&mut DocumentLimits)) -> ToyServer {
 }
 
 async fn post(server: &ToyServer, query: &str) -> Value {
-    let request = Client::new().post(server.url()).json(&json!({ "query": query }));
+    let request = client().post(server.url()).json(&json!({ "query": query }));
     request.send().await.unwrap().json().await.unwrap()
 }
 
@@ -108,7 +108,7 @@ async fn a_megabyte_of_brackets_is_a_clear_error_on_every_transport() {
     socket.subscribe("1", &brackets).await;
     assert_eq!(socket.next().await["payload"][0]["extensions"]["limit"], "max_document_nesting");
     // As JSON itself, too.
-    let response = Client::new().post(server.url()).header("content-type", "application/json").body(brackets);
+    let response = client().post(server.url()).header("content-type", "application/json").body(brackets);
     assert_eq!(response.send().await.unwrap().status(), 400);
 }
 
@@ -121,7 +121,7 @@ async fn a_query_that_takes_too_long_is_told_and_its_work_dropped() {
     socket.subscribe("2", "subscription { silence }").await;
     let stream = Raw::post(server.address, "Accept: text/event-stream\r\n", "{ slow }").await;
     let accept = "application/graphql-response+json";
-    let request = Client::new().post(server.url()).header("accept", accept).json(&json!({ "query": "{ slow }" }));
+    let request = client().post(server.url()).header("accept", accept).json(&json!({ "query": "{ slow }" }));
     let plain = tokio::spawn(request.send());
     server.hands.live_streams(1).await;
     server.hands.waiting(3).await;

@@ -8,6 +8,7 @@ mod backup;
 mod cli;
 mod crash;
 mod http;
+mod joins;
 mod journal;
 mod large;
 mod legacy_websocket;
@@ -17,6 +18,7 @@ mod multipart;
 mod program_examples;
 #[cfg(target_os = "linux")]
 mod programs;
+mod resume;
 mod sqlite_store;
 mod sse;
 mod store_conformance;

@@ -8,6 +8,7 @@ use tokio::{io::AsyncWriteExt, net::TcpSocket};
 
 use crate::support::{
     raw::{Event, Raw},
+    server::client,
     toy::ToyServer,
 };
 
@@ -115,7 +116,7 @@ async fn a_request_that_cannot_be_read_is_refused_before_there_is_a_stream() {
 #[tokio::test]
 async fn a_put_is_told_that_there_is_no_single_connection_mode() {
     let server = ToyServer::start().await;
-    let response = reqwest::Client::new().put(server.url()).header("accept", "text/event-stream").send().await.unwrap();
+    let response = client().put(server.url()).header("accept", "text/event-stream").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, POST"));
     let text = response.text().await.unwrap();
     assert!(text.contains("single connection mode") && text.contains("text/event-stream"), "{text}");

@@ -12,6 +12,7 @@ use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
 use crate::support::{
+    server::client,
     socket::Socket,
     toy::{ToyServer, serve},
 };
@@ -554,11 +555,10 @@ async fn cursors_that_are_none_are_4400() {
 #[tokio::test]
 async fn a_plain_get_that_asks_for_another_upgrade_is_not_a_websocket() {
     let server = ToyServer::start().await;
-    let request =
-        reqwest::Client::new().get(server.url()).header("connection", "upgrade").header("upgrade", "websocket");
+    let request = client().get(server.url()).header("connection", "upgrade").header("upgrade", "websocket");
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 400);
-    let response = reqwest::Client::new().get(server.url()).header("upgrade", "h2c").send().await.unwrap();
+    let response = client().get(server.url()).header("upgrade", "h2c").send().await.unwrap();
     assert_eq!(response.status(), 400);
     assert!(response.text().await.unwrap().contains("`query` is missing"));
 }

@@ -1,5 +1,7 @@
 //! What the tests share.
 
+pub(crate) mod follower;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod socket;

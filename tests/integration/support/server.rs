@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::LazyLock,
+    sync::{LazyLock, Once},
 };
 
 use futures::{SinkExt, Stream, StreamExt, stream};
@@ -63,6 +63,14 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Waits until it has ended.
+    #[allow(dead_code, reason = "not for the benches")]
+    pub(crate) fn wait(mut self) {
+        self.child.wait().unwrap();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -70,10 +78,20 @@ impl Drop for Server {
     }
 }
 
+/// A client. The first one says what does the cryptography, as every program with this build of reqwest must.
+pub(crate) fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // Somebody else may have done so.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::new()
+}
+
 /// Sends an operation by POST. The error: the server could not be reached or went away; nobody knows what it did.
 pub(crate) async fn post(url: &str, document: &str, variables: Value) -> Result<Value, reqwest::Error> {
     let body = json!({ "query": document, "variables": variables });
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(client);
     CLIENT.post(url).json(&body).send().await?.json().await
 }
 
