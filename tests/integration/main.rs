@@ -8,6 +8,7 @@ mod crash;
 mod http;
 mod journal;
 mod large;
+mod power_loss;
 mod sqlite_store;
 mod store_conformance;
 mod store_model;

@@ -28,13 +28,14 @@ const WAL_LIMIT_BYTES: i64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Folder {
     database: PathBuf,
+    vfs: Option<String>,
     /// Unlocked when dropped, also when the process is killed.
     _lock: File,
 }
 
 impl Folder {
     /// Makes the folder where there is none, and locks it.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, vfs: Option<String>) -> Result<Self, OpenError> {
         let unusable = |what: &str, error: &io::Error| {
             OpenError::Unusable(format!(
                 "cannot {what} in the data folder {}: {error}; choose a folder this user may write to with --data DIR",
@@ -50,7 +51,7 @@ impl Folder {
             .open(path.join(LOCK_FILE))
             .map_err(|error| unusable("write", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { database: path.join(DATABASE_FILE), _lock: lock }),
+            Ok(()) => Ok(Self { database: path.join(DATABASE_FILE), vfs, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
                 "the data folder {} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR",
                 path.display()
@@ -83,7 +84,11 @@ impl Folder {
     }
 
     fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(&self.database, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match &self.vfs {
+            None => Connection::open_with_flags(&self.database, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(&self.database, flags, vfs.as_str())?,
+        };
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         Ok(connection)
     }
