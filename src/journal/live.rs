@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak},
 };
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
+use super::sync::{Mutex, MutexGuard};
 use crate::{
     model::{Event, Seq, TaskId},
     store::Commit,

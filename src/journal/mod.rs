@@ -9,7 +9,10 @@
 mod changes;
 mod cursor;
 mod follow;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod live;
+mod sync;
 mod watch;
 
 use std::sync::Arc;
@@ -81,6 +84,13 @@ impl Journal {
     /// The journal of `store`. Starts a task that takes the store's commits until the store is closed;
     /// must be called within a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, options: JournalOptions) -> Self {
+        let (journal, reading) = Self::parts(store, options);
+        tokio::spawn(reading);
+        journal
+    }
+
+    /// The journal, and what takes the store's commits: ends when the store is closed.
+    fn parts(store: Arc<dyn Store>, options: JournalOptions) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let mut feed = store.feed();
         let weigh = |_: &(TaskId, u64, Seq), page: &Arc<EventPage>| {
             let bytes: usize = PAGE_BYTES + page.events.iter().map(|event| event.weight_bytes()).sum::<usize>();
@@ -92,7 +102,7 @@ impl Journal {
         let budget = options.live_memory_bytes;
         let shared = Arc::new(Shared { store, options, live, changes, pages, closed: CancellationToken::new() });
         let reader = shared.clone();
-        tokio::spawn(async move {
+        let reading = async move {
             let mut memory = live::Budget::new(budget);
             while let Some(batch) = feed.next().await {
                 if batch.lagged {
@@ -107,8 +117,8 @@ impl Journal {
             reader.live.close();
             reader.changes.close();
             reader.closed.cancel();
-        });
-        Self { shared }
+        };
+        (Self { shared }, reading)
     }
 
     /// Ends when the store was closed, or has failed: nothing new will be told.

@@ -10,26 +10,37 @@
 //! they hang on the machine's timing).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::support::server::{Server, data, post, subscribe};
 
 const CONFIG: &str = "
 [tasks]
 concurrency = 24
+retry_backoff_ms = 5
+cancel_grace_ms = 50
+
+[kinds.collect]
+concurrency = 6
+
+[retention]
+keep_events_ms = 1500
+keep_tasks_ms = 4000
+sweep_interval_ms = 100
+sweep_slice = 20
 
 [sources.rows]
 type = \"simulated\"
@@ -42,12 +53,15 @@ const START: &str = "mutation($input: StartTaskInput!) { startTask(input: $input
 const EVENTS: &str = "subscription($id: ID!, $after: String) { taskEvents(id: $id, after: $after) {
     __typename seq attempt at cursor
     ... on TaskStatusChanged { status result error { code attempt } runAt }
-    ... on TaskProgressed { percent } ... on TaskLogged { message } ... on TaskChunk { index value } } }";
+    ... on TaskProgressed { percent } ... on TaskLogged { message } ... on TaskChunk { index value }
+    ... on TaskCancellation { step } ... on TaskGap { from } } }";
 
 /// Clients that start tasks.
 const STARTERS: u64 = 4;
 /// Tasks that are followed while the server is killed.
 const FOLLOWERS: usize = 16;
+/// How long an ended task is kept, as configured.
+const KEEP_TASKS: Duration = Duration::from_millis(4000);
 /// Longer than any run takes, shorter than anybody's patience.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -57,7 +71,9 @@ struct Clients {
     url: watch::Receiver<Option<String>>,
     stop: AtomicBool,
     seen: watch::Sender<u64>,
-    acknowledged: Mutex<Vec<String>>,
+    acknowledged: Mutex<Vec<(String, Instant)>>,
+    /// Tasks that somebody asked to delete.
+    deleted: Mutex<BTreeSet<String>>,
     by_key: Mutex<BTreeMap<String, String>>,
     records: Mutex<BTreeMap<String, Vec<Value>>>,
     keys: AtomicU64,
@@ -78,26 +94,35 @@ impl Clients {
     }
 
     fn acknowledge(&self, id: &str) {
-        self.acknowledged.lock().unwrap().push(id.to_owned());
+        self.acknowledged.lock().unwrap().push((id.to_owned(), Instant::now()));
         self.saw_something();
     }
 
     fn any_task(&self, random: &mut StdRng) -> Option<String> {
         let acknowledged = self.acknowledged.lock().unwrap();
-        (!acknowledged.is_empty()).then(|| acknowledged[random.random_range(0..acknowledged.len())].clone())
+        (!acknowledged.is_empty()).then(|| acknowledged[random.random_range(0..acknowledged.len())].0.clone())
     }
 
-    /// Starts, cancels and retries tasks until told to stop.
+    /// Starts, cancels, retries and deletes tasks, and pauses kinds, until told to stop.
     async fn start_tasks(&self, mut random: StdRng) {
         let mut unanswered: Option<Value> = None;
         while !self.stopped() {
             let Some(url) = self.url().await else { return };
-            let choice = random.random_range(0..10);
-            if let (8, Some(id)) = (choice, self.any_task(&mut random)) {
+            let choice = random.random_range(0..24);
+            if let (20 | 21, Some(id)) = (choice, self.any_task(&mut random)) {
                 let cancel = "mutation($id: ID!) { cancelTask(input: { id: $id }) { task { id } } }";
                 // It may have ended: that is a conflict, and no harm.
                 let _ = post(&url, cancel, json!({ "id": id })).await;
-            } else if let (9, Some(id)) = (choice, self.any_task(&mut random)) {
+            } else if let (19, Some(id)) = (choice, self.any_task(&mut random)) {
+                let delete = "mutation($id: ID!) { deleteTask(input: { id: $id }) { id } }";
+                self.deleted.lock().unwrap().insert(id.clone());
+                // It may not have ended: that is a conflict, and no harm.
+                let _ = post(&url, delete, json!({ "id": id })).await;
+            } else if choice == 18 {
+                let verb = if random.random_bool(0.3) { "pauseKind" } else { "resumeKind" };
+                let document = format!("mutation {{ {verb}(input: {{ kind: \"collect\" }}) {{ kind {{ name }} }} }}");
+                let _ = post(&url, &document, json!({})).await;
+            } else if let (22 | 23, Some(id)) = (choice, self.any_task(&mut random)) {
                 let retry = "mutation($id: ID!) { retryTask(input: { id: $id }) { task { id } } }";
                 if let Ok(response) = post(&url, retry, json!({ "id": id })).await
                     && let Some(id) = response["data"]["retryTask"]["task"]["id"].as_str()
@@ -113,7 +138,10 @@ impl Clients {
                         let id = id.unwrap_or_else(|| panic!("{response}"));
                         if let Some(key) = input["idempotencyKey"].as_str() {
                             let known = self.by_key.lock().unwrap().insert(key.to_owned(), id.to_owned());
-                            assert!(known.is_none_or(|known| known == id), "{key} became two tasks");
+                            assert!(
+                                known.is_none_or(|known| known == id || self.may_be_gone(&known)),
+                                "{key} became two tasks"
+                            );
                         }
                         self.acknowledge(id);
                     }
@@ -124,6 +152,13 @@ impl Clients {
         }
     }
 
+    /// Whether a task may have been deleted, so that its key is free again.
+    fn may_be_gone(&self, id: &str) -> bool {
+        let acknowledged = self.acknowledged.lock().unwrap();
+        let first = acknowledged.iter().find(|(known, _)| known == id);
+        self.deleted.lock().unwrap().contains(id) || first.is_none_or(|(_, at)| at.elapsed() >= KEEP_TASKS)
+    }
+
     fn draw(&self, random: &mut StdRng) -> Value {
         let mut input = match random.random_range(0..4) {
             0 => json!({ "kind": "collect", "input": {"source": "rows"}, "tags": ["rows"] }),
@@ -132,6 +167,12 @@ impl Clients {
                 json!({ "kind": "simulate", "input": {"steps": 5, "stepMs": 4}, "priority": random.random_range(-3..3) })
             }
         };
+        if random.random_bool(0.3) {
+            input["concurrencyKey"] = json!(format!("one at a time {}", random.random_range(0..3)));
+        }
+        if random.random_bool(0.1) {
+            input["deadlineMs"] = json!(random.random_range(1..400));
+        }
         if random.random_bool(0.5) {
             let key = self.keys.fetch_add(1, Ordering::Relaxed);
             input["idempotencyKey"] = json!(format!("key {key}"));
@@ -160,7 +201,8 @@ impl Clients {
         }
     }
 
-    /// Every event of a task, in the order in which they came, over as many connections as it takes.
+    /// Every event of a task, in the order in which they came, over as many connections as it takes; as far as there
+    /// are any when it is deleted.
     async fn follow(&self, id: &str) -> Option<Vec<Value>> {
         let mut record: Vec<Value> = Vec::new();
         loop {
@@ -176,10 +218,16 @@ impl Clients {
                     Some(Err(_)) => break,
                     Some(Ok(response)) => {
                         let event = &response["data"]["taskEvents"];
-                        // A server that is going down may say so.
                         if event.is_null() {
-                            assert_eq!(response["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{response}");
-                            break;
+                            match response["errors"][0]["extensions"]["code"].as_str() {
+                                // A server that is going down may say so.
+                                Some("UNAVAILABLE") => break,
+                                Some("NOT_FOUND") => {
+                                    assert!(self.may_be_gone(id), "{id} is not there");
+                                    return Some(record);
+                                }
+                                _ => panic!("{response}"),
+                            }
                         }
                         record.push(event.clone());
                         self.saw_something();
@@ -211,18 +259,19 @@ async fn kill_and_check(kills: u64, seed: u64) {
         stop: AtomicBool::new(false),
         seen: watch::channel(0).0,
         acknowledged: Mutex::default(),
+        deleted: Mutex::default(),
         by_key: Mutex::default(),
         records: Mutex::default(),
         keys: AtomicU64::new(0),
     });
-    let mut running = tokio::task::JoinSet::new();
+    let (mut starters, mut followers) = (JoinSet::new(), JoinSet::new());
     for number in 0..STARTERS {
         let (clients, random) = (clients.clone(), StdRng::seed_from_u64(seed ^ number));
-        running.spawn(async move { clients.start_tasks(random).await });
+        starters.spawn(async move { clients.start_tasks(random).await });
     }
     for number in 0..FOLLOWERS as u64 {
         let (clients, random) = (clients.clone(), StdRng::seed_from_u64(seed ^ (100 + number)));
-        running.spawn(async move { clients.follow_tasks(random).await });
+        followers.spawn(async move { clients.follow_tasks(random).await });
     }
 
     let mut seen = clients.seen.subscribe();
@@ -233,7 +282,8 @@ async fn kill_and_check(kills: u64, seed: u64) {
         tokio::select! {
             progress = seen.wait_for(|seen| *seen >= enough) => drop(progress.unwrap()),
             // Before they are told to stop, a client only ends by failing.
-            Some(ended) = running.join_next() => ended.unwrap(),
+            Some(ended) = starters.join_next() => ended.unwrap(),
+            Some(ended) = followers.join_next() => ended.unwrap(),
         }
         for _ in 0..random.random_range(0..200) {
             tokio::task::yield_now().await;
@@ -245,9 +295,11 @@ async fn kill_and_check(kills: u64, seed: u64) {
     at.send_replace(Some(server.url().to_owned()));
     clients.stop.store(true, Ordering::Release);
     clients.saw_something();
-    while let Some(ended) = running.join_next().await {
-        ended.unwrap();
-    }
+    starters.join_all().await;
+    // Nobody pauses anything any more, and those who follow a task wait for its end.
+    let resume = "mutation { resumeKind(input: { kind: \"collect\" }) { kind { name } } }";
+    data(server.url(), resume, json!({})).await;
+    followers.join_all().await;
     let events = check(&clients, server.url()).await;
     let acknowledged = clients.acknowledged.lock().unwrap().len();
     let followed = clients.records.lock().unwrap().len();
@@ -261,7 +313,15 @@ async fn start(folder: &Path, config: &Path) -> Server {
 
 /// Holds what the clients know against the journal. How many events there are.
 async fn check(clients: &Clients, url: &str) -> usize {
-    let acknowledged = clients.acknowledged.lock().unwrap().clone();
+    let acknowledged: Vec<String> = clients
+        .acknowledged
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(id, _)| id.clone())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let records = clients.records.lock().unwrap().clone();
     // Each ends: otherwise its stream does not.
     let journals: Vec<(String, Vec<Value>)> = stream::iter(acknowledged)
@@ -270,27 +330,63 @@ async fn check(clients: &Clients, url: &str) -> usize {
         .collect()
         .await;
     for (id, journal) in &journals {
+        let seen = records.get(id).filter(|record| !record.is_empty());
+        check_journal(id, journal);
+        if let Some(seen) = seen {
+            check_journal(id, seen);
+            let of = |event: &Value| event["seq"].as_u64().unwrap();
+            let both = journal.iter().filter(|event| !is_gap(event));
+            for event in both {
+                let same = seen.iter().find(|other| !is_gap(other) && of(other) == of(event));
+                let missed = seen
+                    .iter()
+                    .any(|gap| is_gap(gap) && (gap["from"].as_u64() <= Some(of(event)) && of(event) <= of(gap)));
+                assert!(
+                    same == Some(event) || missed,
+                    "{id}: who followed it saw something else than {event}: {seen:?}"
+                );
+            }
+        }
+        let Some(last) = journal.last() else { continue };
         let document = "query($id: ID!) { task(id: $id) { status attempt cursor progress { percent } } }";
         let task = data(url, document, json!({ "id": id })).await["task"].clone();
-        let last = journal.last().unwrap();
+        if task.is_null() {
+            assert!(clients.may_be_gone(id), "{id} is not there");
+            continue;
+        }
+        assert!(is_terminal(last), "{id} has not ended: {journal:?}");
         for field in ["status", "attempt", "cursor"] {
             assert_eq!(task[field], last[field], "{id}: the task and its last event differ");
         }
-        if let Some(record) = records.get(id) {
-            assert_eq!(record, journal, "{id}: who followed it saw something else");
-        }
-        check_journal(id, journal);
     }
     journals.iter().map(|(_, journal)| journal.len()).sum()
 }
 
+fn is_gap(event: &Value) -> bool {
+    event["__typename"] == "TaskGap"
+}
+
+fn is_terminal(event: &Value) -> bool {
+    matches!(event["status"].as_str(), Some("COMPLETED" | "FAILED" | "CANCELLED"))
+}
+
+/// What holds for the events of a task from its first on, however many there are; where some were pruned, for the rest.
 fn check_journal(id: &str, journal: &[Value]) {
-    let mut chunks = 0;
+    let context = || format!("{id}: {}", serde_json::to_string_pretty(journal).unwrap());
+    let mut chunks = Some(0);
     let mut attempt = 0;
-    let mut status = "";
+    let mut next_seq = 1;
+    let mut status = Some("");
+    let mut step = "";
     for (place, event) in journal.iter().enumerate() {
-        let context = || format!("{id}: {}", serde_json::to_string_pretty(journal).unwrap());
-        assert_eq!(event["seq"], json!(place + 1), "a gap or a repetition in {}", context());
+        if is_gap(event) {
+            assert_eq!(event["from"], json!(next_seq), "a gap that does not begin where it should in {}", context());
+            next_seq = event["seq"].as_u64().unwrap() + 1;
+            (status, chunks, step) = (None, None, "");
+            continue;
+        }
+        assert_eq!(event["seq"], json!(next_seq), "a gap or a repetition in {}", context());
+        next_seq += 1;
         let its_attempt = event["attempt"].as_u64().unwrap();
         assert!(its_attempt >= attempt, "an event of an attempt after a later one began in {}", context());
         attempt = its_attempt;
@@ -299,22 +395,42 @@ fn check_journal(id: &str, journal: &[Value]) {
                 let next = event["status"].as_str().unwrap();
                 let fits = matches!(
                     (status, next),
-                    ("", "PENDING")
-                        | ("PENDING", "RUNNING" | "CANCELLED")
-                        | ("RUNNING", "PENDING" | "COMPLETED" | "FAILED" | "CANCELLED")
+                    (None, _)
+                        | (Some(""), "PENDING")
+                        | (Some("PENDING"), "RUNNING" | "CANCELLED" | "FAILED")
+                        | (Some("RUNNING"), "PENDING" | "COMPLETED" | "FAILED" | "CANCELLED")
                 );
-                assert!(fits, "{status} became {next} in {}", context());
-                status = next;
+                assert!(fits, "{status:?} became {next} in {}", context());
+                let told = match step {
+                    "" => true,
+                    "CONFIRMED" => next == "CANCELLED",
+                    "OVERTAKEN" => next == "COMPLETED",
+                    _ => false,
+                };
+                assert!(told, "{step} led to {next} in {}", context());
+                status = Some(next);
+            }
+            "TaskCancellation" => {
+                let next = event["step"].as_str().unwrap();
+                assert!(step != "CONFIRMED" && step != "OVERTAKEN", "{next} after {step} in {}", context());
+                assert!(
+                    (next == "REQUESTED") == step.is_empty() || status.is_none(),
+                    "{next} after {step} in {}",
+                    context()
+                );
+                step = next;
             }
             "TaskChunk" => {
-                assert_eq!(event["index"], json!(chunks), "{}", context());
-                chunks += 1;
+                let index = event["index"].as_u64().unwrap();
+                assert!(chunks.is_none_or(|expected| expected == index), "{}", context());
+                chunks = Some(index + 1);
             }
             _ => {}
         }
-        if matches!(status, "COMPLETED" | "FAILED" | "CANCELLED") {
-            assert_eq!(place + 1, journal.len(), "the terminal event is not the last of {}", context());
-        }
+        assert!(
+            !is_terminal(event) || place + 1 == journal.len(),
+            "the terminal event is not the last of {}",
+            context()
+        );
     }
-    assert!(matches!(status, "COMPLETED" | "FAILED" | "CANCELLED"), "{id} has not ended");
 }

@@ -16,6 +16,7 @@ mod large;
 mod legacy_websocket;
 mod limits;
 mod multipart;
+mod power_loss;
 #[cfg(target_os = "linux")]
 mod program_examples;
 #[cfg(target_os = "linux")]

@@ -50,13 +50,23 @@ pub struct SqliteOptions {
     pub feed_bytes: usize,
     /// How large the database may become, in pages of 4 KiB; `None`: as large as the disk allows.
     pub max_pages: Option<u32>,
+    /// The SQLite VFS to use, by its name: one that encrypts, or a test's. `None`: SQLite's own.
+    pub vfs: Option<String>,
     /// Seeds what is drawn at random; `None`: from the system.
     pub seed: Option<u64>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { readers: 4, reader_queue: 1024, writer_queue: 4096, feed_bytes: 32 << 20, max_pages: None, seed: None }
+        Self {
+            readers: 4,
+            reader_queue: 1024,
+            writer_queue: 4096,
+            feed_bytes: 32 << 20,
+            max_pages: None,
+            vfs: None,
+            seed: None,
+        }
     }
 }
 
@@ -75,7 +85,7 @@ impl SqliteStore {
     /// Opens the store in the folder `path`, or makes one there.
     pub fn open(path: &Path, options: &SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let mut random = options.seed.map_or_else(rand::make_rng::<StdRng>, StdRng::seed_from_u64);
-        let folder = Folder::open(path)?;
+        let folder = Folder::open(path, options.vfs.clone())?;
         let connection = folder.writer()?;
         let unusable = |error: rusqlite::Error| folder.unusable(&error);
         if let Some(pages) = options.max_pages {

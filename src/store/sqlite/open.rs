@@ -30,13 +30,14 @@ const WAL_LIMIT_BYTES: i64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Folder {
     database: PathBuf,
+    vfs: Option<String>,
     /// Unlocked when dropped, also when the process is killed.
     _lock: File,
 }
 
 impl Folder {
     /// Makes the folder where there is none, and locks it.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, vfs: Option<String>) -> Result<Self, OpenError> {
         let unusable = |what: &str, error: &io::Error| {
             OpenError::Unusable(format!(
                 "cannot {what} in the data folder {}: {error}; choose a folder this user may write to with --data DIR",
@@ -60,7 +61,7 @@ impl Folder {
         match lock.try_lock() {
             // An absolute path: SQLite would take a relative one that begins with `file:` as an URI.
             Ok(()) => match std::path::absolute(path.join(DATABASE_FILE)) {
-                Ok(database) => Ok(Self { database, _lock: lock }),
+                Ok(database) => Ok(Self { database, vfs, _lock: lock }),
                 Err(error) => Err(unusable("find the database", &error)),
             },
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
@@ -103,7 +104,11 @@ impl Folder {
     }
 
     fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(&self.database, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match &self.vfs {
+            None => Connection::open_with_flags(&self.database, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(&self.database, flags, vfs.as_str())?,
+        };
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         Ok(connection)
     }

@@ -1,0 +1,143 @@
+//! The power fails: what was written and not synced is lost, or comes torn. What was acknowledged is there all the same.
+//!
+//! SIGKILL does not show this, because the kernel still has what a killed process wrote. Here the store works on a disk
+//! that records what was synced (`tests/power-loss`), and is looked at as it would be found after the power had failed, at
+//! many moments while tasks run. `MEANWHILE_POWER_LOSS_SEED` repeats what was drawn.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use meanwhile::{
+    clock::{Clock, SystemClock},
+    model::{EventBody, Json, LogLevel, Outcome, Seq, TaskId, TaskStatus},
+    store::{
+        EventQuery, NewEvent, Store,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
+};
+use meanwhile_power_loss as disk;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::support::{new_task, write};
+
+/// How often the power fails.
+const LOSSES: usize = 20;
+/// Tasks in one start and in one claim.
+const BATCH: usize = 8;
+
+/// What the store has acknowledged of each task: how many events it has at least, and whether it has ended.
+type Acknowledged = Mutex<HashMap<TaskId, (Seq, TaskStatus)>>;
+
+fn open(folder: &Path, vfs: Option<&str>) -> Arc<dyn Store> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let options = SqliteOptions { vfs: vfs.map(str::to_owned), ..SqliteOptions::default() };
+    Arc::new(SqliteStore::open(folder, &options, clock).unwrap())
+}
+
+/// Tasks start, run, speak, end and are deleted, until told to stop.
+async fn work(store: Arc<dyn Store>, acknowledged: Arc<Acknowledged>, stop: Arc<AtomicBool>) {
+    let at = SystemClock::default().now();
+    while !stop.load(Ordering::Acquire) {
+        for started in store.start(vec![new_task("k"); BATCH]).await.unwrap() {
+            acknowledged.lock().unwrap().insert(started.task.id, (1, TaskStatus::Pending));
+        }
+        let claimed = store.claim(&["k".into()], BATCH).await.unwrap();
+        let note = |id: TaskId, head: Seq, status: TaskStatus| acknowledged.lock().unwrap().insert(id, (head, status));
+        for attempt in claimed.attempts {
+            let (id, body) = (attempt.by.task, EventBody::Log { level: LogLevel::Info, message: "x".repeat(300) });
+            note(id, 2, TaskStatus::Running);
+            store.record(write(attempt.by, 1, vec![NewEvent { at, body }; 3])).await.unwrap();
+            note(id, 5, TaskStatus::Running);
+            let result = Json::from_value(&"y".repeat(500)).unwrap();
+            store.finish(write(attempt.by, 2, Vec::new()), Outcome::Completed(result)).await.unwrap();
+            note(id, 6, TaskStatus::Completed);
+            if id.as_i64() % 4 == 0 {
+                // From now on it may be gone.
+                acknowledged.lock().unwrap().remove(&id);
+                store.delete(id).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_after_the_power_has_failed() {
+    disk::register();
+    let seed = std::env::var("MEANWHILE_POWER_LOSS_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
+    println!("MEANWHILE_POWER_LOSS_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    // As SQLite calls it.
+    let path = folder.path().canonicalize().unwrap();
+    let store = open(&path, Some(disk::NAME));
+    let (acknowledged, stop) = (Arc::new(Acknowledged::default()), Arc::new(AtomicBool::new(false)));
+    let workers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(work(store.clone(), acknowledged.clone(), stop.clone()))).collect();
+    let mut feed = store.feed();
+    for loss in 0..LOSSES {
+        for _ in 0..random.random_range(1..20) {
+            feed.next().await.unwrap();
+        }
+        // First what was promised, then the failure: between the two there can only be more.
+        let promised = acknowledged.lock().unwrap().clone();
+        let copy = tempfile::tempdir().unwrap();
+        let kept = [0.0, 0.5, 0.9][loss % 3];
+        disk::power_loss(&path, copy.path(), kept, &mut random).unwrap();
+        check(copy.path(), &promised, &acknowledged).await;
+    }
+    stop.store(true, Ordering::Release);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    store.close().await;
+    assert!(acknowledged.lock().unwrap().len() > LOSSES, "something was done meanwhile");
+}
+
+async fn check(folder: &Path, promised: &HashMap<TaskId, (Seq, TaskStatus)>, later: &Acknowledged) {
+    let store = open(folder, None);
+    store.recover().await.unwrap();
+    for (id, (head, status)) in promised {
+        let Some(task) = store.tasks(vec![*id]).await.unwrap().remove(0) else {
+            assert!(!later.lock().unwrap().contains_key(id), "{id} was acknowledged and is not there");
+            continue;
+        };
+        assert!(task.head >= *head, "{id} had {head} events, and has {}", task.head);
+        assert!(!status.is_terminal() || task.status == *status, "{id} had ended, and is {:?}", task.status);
+        let query = EventQuery { task: *id, after: 0, limit: 100, limit_bytes: usize::MAX, types: Vec::new() };
+        let seqs: Vec<Seq> = store.events(query).await.unwrap().events.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, (1..=task.head).collect::<Vec<_>>(), "the events of {id}");
+    }
+    store.close().await;
+    let database = Connection::open(folder.join("meanwhile.db")).unwrap();
+    let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+}
+
+/// Otherwise the test above could not fail.
+#[test]
+fn the_disk_forgets_what_was_not_synced() {
+    disk::register();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let database = Connection::open_with_flags_and_vfs(path.join("a.db"), OpenFlags::default(), disk::NAME).unwrap();
+    database.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let rows_after_loss = || {
+        let copy = tempfile::tempdir().unwrap();
+        disk::power_loss(&path, copy.path(), 0.0, &mut StdRng::seed_from_u64(1)).unwrap();
+        let copy = Connection::open(copy.path().join("a.db")).unwrap();
+        copy.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    database.pragma_update(None, "synchronous", "FULL").unwrap();
+    database.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)").unwrap();
+    assert_eq!(rows_after_loss(), 1);
+    database.pragma_update(None, "synchronous", "OFF").unwrap();
+    database.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    assert_eq!(rows_after_loss(), 1);
+}
