@@ -26,6 +26,8 @@ pub mod code {
     pub const ATTEMPT_LOST: &str = "ATTEMPT_LOST";
     /// The server was shut down before the attempt ended; it counts as no failure.
     pub const INTERRUPTED: &str = "INTERRUPTED";
+    /// A fault of the server: the store could not take what the attempt reported.
+    pub const INTERNAL: &str = "INTERNAL";
     /// Somebody asked for it to stop.
     pub const CANCELLED: &str = "CANCELLED";
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{CancelStep, Cancellation, EventBody, Json, LogLevel, Outcome, TaskError, TaskStatus, code},
-    store::{Attempt, AttemptWrite},
+    store::{Attempt, AttemptWrite, StoreError},
 };
 
 /// How long a handler that is dropped may take to come to its next await before that is reported.
@@ -46,13 +46,14 @@ pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running)
     let end = handle(&shared, &attempt, &running, recorder.clone(), &stale).await;
     let over = recorder.over();
     let write = recorder.close().await;
-    let outcome = match over {
+    let outcome = match (recorder.refused(), over) {
+        (Some(why), _) => Some(refused(&attempt, &why)),
         // Whatever the handler made of it: not all that it said is recorded.
-        Some(limit) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit)),
+        (None, Some(limit)) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit)),
         _ => bounded_outcome(&shared, &attempt, &running, end),
     };
     if let Some(outcome) = outcome {
-        let status = finish(&shared, write, outcome).await;
+        let status = finish(&shared, &attempt, write, outcome).await;
         shared.leave(attempt.by);
         if status == Some(TaskStatus::Pending) {
             shared.wake.notify_one();
@@ -297,13 +298,31 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
     })
 }
 
+/// The store would not take what the handler reported.
+fn refused(attempt: &Attempt, why: &str) -> Outcome {
+    let message = format!("what the attempt reported could not be recorded: {why}");
+    Outcome::Failed { error: error(attempt, code::INTERNAL, message, false), retry_at: None }
+}
+
 /// Writes the outcome; waits while the store is full, unless the server is to stop: then the next start finds the
 /// attempt lost. The write keeps its number, so it can be repeated.
-async fn finish(shared: &Shared, write: AttemptWrite, outcome: Outcome) -> Option<TaskStatus> {
+async fn finish(
+    shared: &Shared,
+    attempt: &Attempt,
+    mut write: AttemptWrite,
+    mut outcome: Outcome,
+) -> Option<TaskStatus> {
+    let mut plain = false;
     loop {
         match shared.store.finish(write.clone(), outcome.clone()).await {
             Ok(status) => return Some(status),
             Err(error) if error.passes() && !shared.release.is_cancelled() => shared.wait_for_space().await,
+            // What it cannot take is left out, so that the task ends all the same.
+            Err(StoreError::Internal(why)) if !plain => {
+                plain = true;
+                write.events.clear();
+                outcome = refused(attempt, &why);
+            }
             Err(error) => {
                 let (task, attempt) = (write.by.task, write.by.attempt);
                 tracing::warn!(%task, attempt, %error, "the end of an attempt could not be recorded");

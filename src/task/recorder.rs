@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::manager::Shared;
 use crate::{
     model::{EventBody, Progress},
-    store::{Attempt, AttemptRef, AttemptWrite, NewEvent},
+    store::{Attempt, AttemptRef, AttemptWrite, NewEvent, StoreError},
 };
 
 #[derive(Debug)]
@@ -49,6 +49,8 @@ struct Waiting {
     total: Size,
     /// The limit that was reached.
     over: Option<&'static str>,
+    /// Why the store did not take what was reported, though the attempt is the running one.
+    refused: Option<String>,
     /// A task is there that writes what waits.
     flushing: bool,
     closed: bool,
@@ -141,6 +143,11 @@ impl Recorder {
     /// The limit that was reached.
     pub(super) fn over(&self) -> Option<&'static str> {
         self.lock().over
+    }
+
+    /// Why the store did not take what was reported, though the attempt is the running one.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.lock().refused.take()
     }
 
     /// Ends when a limit was reached.
@@ -239,7 +246,12 @@ impl Recorder {
                 }
                 Err(error) => {
                     tracing::warn!(task = %self.by.task, attempt = self.by.attempt, %error, "an attempt cannot record");
-                    self.lock().closed = true;
+                    let mut waiting = self.lock();
+                    waiting.closed = true;
+                    if let StoreError::Internal(why) = error {
+                        waiting.refused = Some(why);
+                    }
+                    drop(waiting);
                     self.room.notify_waiters();
                     self.stale.cancel();
                     return;

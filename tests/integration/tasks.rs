@@ -317,3 +317,24 @@ async fn the_error_of_a_handler_is_no_larger_than_a_message_may_be() {
     assert!(error.message.len() <= 100 && error.message.ends_with("(cut)"), "{}", error.message);
     assert!(error.code.len() <= 100, "{}", error.code);
 }
+
+#[tokio::test]
+async fn what_the_store_cannot_take_fails_that_task_and_nothing_else() {
+    let tasks = Tasks::new().await;
+    let say = async |ctx: JobContext, text: String| -> Result<String, JobError> {
+        ctx.log(LogLevel::Info, text.clone()).await?;
+        Ok(text)
+    };
+    tasks.register("say", say).unwrap();
+    // Another program put this there.
+    let database = rusqlite::Connection::open(tasks.folder.path().join("meanwhile.db")).unwrap();
+    let trigger = "CREATE TRIGGER no BEFORE INSERT ON event WHEN NEW.body LIKE '%poison%'
+        BEGIN SELECT RAISE(ABORT, 'not this'); END";
+    database.execute_batch(trigger).unwrap();
+    let poisoned = tasks.run(StartTask::new("say").input("poison").unwrap()).await;
+    let error = poisoned.error.unwrap();
+    assert_eq!((poisoned.status, error.code.as_str()), (TaskStatus::Failed, code::INTERNAL), "{}", error.message);
+    assert!(error.message.contains("not this"), "{}", error.message);
+    let other = tasks.run(StartTask::new("say").input("hello").unwrap()).await;
+    assert_eq!(other.status, TaskStatus::Completed);
+}
