@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tasks.register("resize", resize)?;
 
     let shutdown = Shutdown::new();
-    let api = Api::new(tasks.clone(), Sources::default(), ApiOptions::default(), rand::random());
+    let api = Api::new(tasks.clone(), Sources::new(clock.clone()), ApiOptions::default(), rand::random());
     let context = HttpContext::new(clock, shutdown.clone());
     let graphql = http::routes(api, HttpOptions::default(), context).merge(http::graphiql::routes(GraphiqlAssets::Cdn));
     let app = Router::new().route("/resize", post(start_resize)).with_state(tasks.clone()).nest("/api", graphql);

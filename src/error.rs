@@ -105,7 +105,7 @@ pub struct Error {
 impl Error {
     /// A failure with this code; `message` says what happened and what to do.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), limit: None }
+        Self { code, message: shorten(message.into()), limit: None }
     }
 
     /// Over the limit called `limit` (its name in the configuration), which allows `allowed`, in words.
@@ -130,6 +130,17 @@ impl Error {
     }
 }
 
+/// The longest message: it may quote what a client sent.
+const MAX_MESSAGE_BYTES: usize = 2000;
+
+fn shorten(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
+    }
+    message
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let code = match &error {
@@ -137,7 +148,7 @@ impl From<StoreError> for Error {
             StoreError::Conflict(_) | StoreError::Stale(_) => ErrorCode::Conflict,
             StoreError::Full => ErrorCode::StoreFull,
             StoreError::Internal(_) => ErrorCode::Internal,
-            StoreError::Failed(_) | StoreError::Closed => ErrorCode::Unavailable,
+            StoreError::Locked | StoreError::Failed(_) | StoreError::Closed => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -145,7 +156,7 @@ impl From<StoreError> for Error {
 
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
-        Self::new(error.code, error.message)
+        Self { code: error.code, message: error.message, limit: error.limit }
     }
 }
 
@@ -180,6 +191,12 @@ mod tests {
     fn every_code_has_its_own_name() {
         let names: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(names.len(), ErrorCode::ALL.len());
+    }
+
+    #[test]
+    fn a_message_that_quotes_a_long_text_is_cut() {
+        let message = Error::invalid(format!("no such kind: {}", "é".repeat(100_000))).to_string();
+        assert!(message.len() < 2100 && message.ends_with('…'), "{} bytes", message.len());
     }
 
     fn response_to(error: ServerError) -> Response {

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, io, net::SocketAddr};
 
-use crate::{config::ConfigError, store::OpenError};
+use crate::{
+    config::ConfigError,
+    store::{OpenError, sqlite::BackupError},
+};
 
 /// What can go wrong in the program as a whole. The text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error("{0}")]
     Store(#[from] OpenError),
+    /// There is no backup.
+    #[error("{0}")]
+    Backup(#[from] BackupError),
     /// GraphiQL's local files cannot be used.
     #[error("{0}")]
     Graphiql(String),
@@ -30,18 +36,20 @@ pub enum StartError {
 }
 
 /// The exit codes, with what they mean to people.
-pub const EXIT_CODES: [(u8, &str); 7] = [
+pub const EXIT_CODES: [(u8, &str); 8] = [
     (0, "stopped as asked"),
     (UNEXPECTED, "an unexpected failure"),
     (2, "wrong usage of the command line"),
     (DATAERR, "the data folder was written by a newer version"),
+    (NOINPUT, "there is no database to make a backup of"),
     (UNAVAILABLE, "the address cannot be listened on, such as a port in use"),
-    (CANTCREAT, "the data folder is in use, or cannot be written"),
+    (CANTCREAT, "the data folder is in use, or it or the backup cannot be written"),
     (CONFIG, "the configuration is wrong"),
 ];
 
 const UNEXPECTED: u8 = 1;
 const DATAERR: u8 = 65;
+const NOINPUT: u8 = 66;
 const UNAVAILABLE: u8 = 69;
 const CANTCREAT: u8 = 73;
 const CONFIG: u8 = 78;
@@ -53,7 +61,9 @@ impl StartError {
             Self::Config(_) | Self::Graphiql(_) => CONFIG,
             Self::Listen { .. } => UNAVAILABLE,
             Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
-            Self::Store(OpenError::TooNew(_)) => DATAERR,
+            Self::Store(OpenError::TooNew(_)) | Self::Backup(BackupError::TooNew(_)) => DATAERR,
+            Self::Backup(BackupError::Source { .. }) => NOINPUT,
+            Self::Backup(BackupError::Exists(_) | BackupError::Target { .. }) => CANTCREAT,
             Self::Unexpected(_) => UNEXPECTED,
         }
     }
@@ -114,6 +124,10 @@ mod tests {
             (StartError::Store(OpenError::Locked(text())), 73),
             (StartError::Store(OpenError::Unusable(text())), 73),
             (StartError::Store(OpenError::TooNew(text())), 65),
+            (StartError::Backup(BackupError::TooNew("m.db".into())), 65),
+            (StartError::Backup(BackupError::Source { database: "m.db".into(), problem: text() }), 66),
+            (StartError::Backup(BackupError::Exists("b.db".into())), 73),
+            (StartError::Backup(BackupError::Target { file: "b.db".into(), problem: text() }), 73),
             (StartError::Unexpected(text()), 1),
         ];
         for (error, code) in cases {

@@ -10,9 +10,11 @@
 //! * [`store`]: where tasks and their events live; SQLite.
 //! * [`journal`]: following them: replay, then live.
 //! * [`task`]: starting tasks and running them: [`TaskManager`](task::TaskManager).
+//! * [`task::program`]: any program as the work of a kind, under a guard process.
 //! * [`source`]: places data comes from.
+//! * [`join`]: several of them at once, made into one whole; [`jq`]: the filters for that, within limits.
 //! * [`graphql`]: the API's schema: [`Api`](graphql::Api).
-//! * [`http`]: what is served over HTTP: GraphiQL.
+//! * [`http`]: what is served over HTTP: GraphQL by every transport, and who gets in; health; GraphiQL.
 //! * [`config`]: file, environment and flags: one validated configuration.
 //! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
 //! * [`error`]: the error codes that clients see.
@@ -22,7 +24,8 @@
 //!
 //! ```text
 //! http ──► graphql ──► task ──► journal ──► store
-//!             └──────► source ◄── task::jobs::collect
+//!             ├──────► source ◄── task::jobs::collect
+//!             └──────► join ───► source, jq
 //! ```
 //!
 //! All speak the words of `model`. Nothing points back: the store offers a feed of commits, it calls nobody.
@@ -50,8 +53,11 @@ pub mod error;
 pub mod exit;
 pub mod graphql;
 pub mod http;
+pub mod join;
 pub mod journal;
+pub mod jq;
 pub mod model;
+pub mod secret;
 pub mod serve;
 pub mod shutdown;
 pub mod source;

@@ -2,11 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use meanwhile::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let cli = match Cli::from_process() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            usage.print();
+            return ExitCode::from(usage.exit_code());
+        }
+    };
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("meanwhile: {error}");

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, build_sources, check_kinds},
+    config::{Config, build_joins, build_sources, check_kinds, register_programs},
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
@@ -24,12 +24,15 @@ use crate::{
 
 /// Runs the server until it is asked to stop and has done so.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     clock: Arc<dyn Clock>,
     mut random: StdRng,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    config.server.http.access = config.server.access()?;
     let sources = build_sources(&config, &clock, &mut random)?;
+    let joins = build_joins(&config, &sources)?;
+    let graphiql = graphiql_pages(&config)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
     let store: Arc<dyn Store> = Arc::new(store);
@@ -39,26 +42,17 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
+    register_programs(&config, &manager)?;
     check_kinds(&config, &manager)?;
-    let api = Api::new(manager.clone(), sources, config.api.clone(), random.next_u64());
+    let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
-    let connections = context.connections.clone();
-    let app = app(&config, api, &manager, context)?;
+    let app = app(&config, api, &manager, context.clone()).merge(graphiql);
     announce(&config, address);
 
-    let stop_accepting = shutdown.soft().clone().cancelled_owned();
-    let server = axum::serve(listener, app).with_graceful_shutdown(stop_accepting);
     let server = async {
-        let drained = async {
-            let result = server.await;
-            connections.closed().await;
-            result
-        };
-        tokio::select! {
-            result = drained => result,
-            // A request that does not end is not waited for.
-            () = shutdown.hard().cancelled() => Ok(()),
-        }
+        // A request that does not end is not waited for.
+        let server = http::serve(listener, app, &config.server.http.sockets, &context);
+        shutdown.hard().run_until_cancelled(server).await
     };
     let close = async {
         shutdown.soft().cancelled().await;
@@ -74,27 +68,30 @@ pub async fn serve(
             () = shutdown.soft().cancelled() => Ok(()),
         }
     };
-    let (served, (), failed) = tokio::join!(server, close, failed);
-    failed?;
-    served.map_err(|error| StartError::Unexpected(format!("the server has failed: {error}")))
+    let (_, (), failed) = tokio::join!(server, close, failed);
+    failed
 }
 
-fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -> Result<Router, StartError> {
+/// GraphiQL's pages; none when it is off.
+fn graphiql_pages(config: &Config) -> Result<Router, StartError> {
+    if !config.server.graphiql {
+        return Ok(Router::new());
+    }
+    let assets = match &config.server.graphiql_assets {
+        None => GraphiqlAssets::Cdn,
+        Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Graphiql)?,
+    };
+    Ok(graphiql::routes(assets))
+}
+
+fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -> Router {
     let checked = manager.clone();
     let check: HealthCheck = Arc::new(move || {
         let manager = checked.clone();
         async move { manager.check().await.map_err(|error| error.to_string()) }.boxed()
     });
     let health = http::health(check, context.clock.clone(), context.shutdown.clone());
-    let mut app = http::routes(api, config.server.http.clone(), context).merge(health).fallback(http::not_found);
-    if config.server.graphiql {
-        let assets = match &config.server.graphiql_assets {
-            None => GraphiqlAssets::Cdn,
-            Some(folder) => GraphiqlAssets::folder(folder).map_err(StartError::Graphiql)?,
-        };
-        app = app.merge(graphiql::routes(assets));
-    }
-    Ok(app)
+    http::routes(api, config.server.http.clone(), context).merge(health).fallback(http::not_found)
 }
 
 /// Listens on the address; says which port it became.
@@ -114,13 +111,16 @@ fn announce(config: &Config, address: SocketAddr) {
 fn welcome(config: &Config, address: SocketAddr) -> String {
     let url = format!("http://{}", reachable(address));
     let mut text = format!(
-        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, WebSocket)\n",
+        "Meanwhile {} is listening on {address}\n  GraphQL   {url}/graphql (POST, GET, SSE, multipart, WebSocket)\n",
         env!("CARGO_PKG_VERSION")
     );
     if config.server.graphiql {
         text += &format!("  GraphiQL  {url}/graphiql\n");
     }
     text += &format!("  data      {}\n", config.store.data.display());
+    if config.server.http.access.token.is_some() {
+        text += "  access    for those who send the token: Authorization: Bearer TOKEN\n";
+    }
     text += &format!(
         "Try: curl {url}/graphql -H 'content-type: application/json' \
          -d '{{\"query\":\"mutation {{ startTask(input: {{kind: \\\"simulate\\\"}}) {{ task {{ id status }} }} }}\"}}'\n"

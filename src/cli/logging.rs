@@ -2,16 +2,22 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{Directive, LevelFilter},
+};
 
 use crate::{config::ConfigError, exit::StartError};
 
 /// Which messages are shown: `info`, `debug`, `meanwhile=debug,warn` and so on.
 const VARIABLE: &str = "MEANWHILE_LOG";
 
+/// Libraries that would show whatever clients send, secrets included.
+const WORDLESS: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
+
 /// Begins to write the log.
 pub(super) fn start() -> Result<(), StartError> {
-    let filter = EnvFilter::builder()
+    let mut filter = EnvFilter::builder()
         .with_env_var(VARIABLE)
         .with_default_directive(LevelFilter::INFO.into())
         .from_env()
@@ -20,6 +26,10 @@ pub(super) fn start() -> Result<(), StartError> {
             key: Some(VARIABLE.to_owned()),
             message: format!("{error}; use a level, such as `debug`, or `meanwhile=debug,warn`"),
         })?;
+    let quiet = |target: &str| format!("{target}=warn").parse::<Directive>();
+    for directive in WORDLESS.into_iter().filter_map(|target| quiet(target).ok()) {
+        filter = filter.add_directive(directive);
+    }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // An application around this library may have a log already: then that one stays.
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();

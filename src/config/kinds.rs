@@ -1,9 +1,9 @@
 //! `[kinds.NAME]`.
 
-use super::{Config, ConfigError, Location, kind_policy, section::Section};
+use super::{Config, ConfigError, Location, ProgramConfig, args, kind_policy, section::Section};
 use crate::task::{KindPolicy, TaskManager};
 
-/// How tasks of a kind are run, as configured. `[kinds.NAME]`.
+/// A kind of tasks, as configured: how its tasks are run, and what does their work when that is a program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KindConfig {
     /// What the kind is called.
@@ -12,6 +12,8 @@ pub struct KindConfig {
     pub location: Location,
     /// How its tasks are run: wins over what is said at registration.
     pub policy: KindPolicy,
+    /// The program that does its work; `None`: a kind that is registered otherwise.
+    pub program: Option<ProgramConfig>,
 }
 
 impl KindConfig {
@@ -20,10 +22,12 @@ impl KindConfig {
     }
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
+        args::check_name(&name, section.location(), "kinds")?;
         let location = section.location().clone();
+        let program = ProgramConfig::read(&mut section)?;
         let policy = kind_policy::read(&mut section)?;
         section.finish()?;
-        Ok(Self { name, location, policy })
+        Ok(Self { name, location, policy, program })
     }
 }
 
@@ -34,7 +38,7 @@ pub fn check_kinds(config: &Config, manager: &TaskManager) -> Result<(), ConfigE
         None => Ok(()),
         Some(kind) => {
             let known: Vec<&str> = registered.iter().map(|known| &*known.name).collect();
-            let message = format!("there is no such kind; there are: {}", known.join(", "));
+            let message = format!("there is no such kind: give it a `command`, or name one of {}", known.join(", "));
             Err(ConfigError::at(kind.location.clone(), format!("kinds.{}", kind.name), message))
         }
     }

@@ -3,12 +3,16 @@
 //! Each section has a struct whose `Default` is the only place its defaults stand in. Every limit's name
 //! carries its unit. Unknown keys are errors, and every error is one line that says where and what to do.
 
+mod access;
 mod api;
+mod args;
 mod error;
 mod http;
+mod joins;
 mod journal;
 mod kind_policy;
 mod kinds;
+mod programs;
 mod retention;
 mod section;
 mod server;
@@ -25,12 +29,14 @@ use std::{
 use self::{error::Document, section::Section};
 pub use self::{
     error::{ConfigError, Location},
+    joins::{JoinConfig, build_joins},
     kinds::{KindConfig, check_kinds},
+    programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
 };
-use crate::{graphql::ApiOptions, journal::JournalOptions, task::TaskOptions};
+use crate::{graphql::ApiOptions, http::Token, journal::JournalOptions, task::TaskOptions};
 
 /// Used when no file is named.
 const BUILTIN: &str = include_str!("builtin.toml");
@@ -48,12 +54,14 @@ pub struct Config {
     pub store: StoreConfig,
     /// How tasks run, and how large they may be. `[tasks]`.
     pub tasks: TaskOptions,
-    /// How tasks of each kind are run, in the order of the file. `[kinds.NAME]`.
+    /// How tasks of each kind are run, and the programs among them, in the order of the file. `[kinds.NAME]`.
     pub kinds: Vec<KindConfig>,
     /// What following the journal may hold in memory. `[journal]`.
     pub journal: JournalOptions,
     /// Where data comes from, in the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// What is fetched together, in the order of the file.
+    pub joins: Vec<JoinConfig>,
 }
 
 /// What flags and the environment say, over what the file says.
@@ -65,6 +73,12 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// Instead of `server.graphiql_assets`.
     pub graphiql_assets: Option<PathBuf>,
+    /// Instead of `server.token_file`.
+    pub token_file: Option<PathBuf>,
+    /// The token itself, instead of one in a file.
+    pub token: Option<Token>,
+    /// Also when `server.insecure` does not say so.
+    pub insecure: bool,
 }
 
 impl Config {
@@ -94,9 +108,10 @@ impl Config {
             api: api::read(root.section("api")?)?,
             store: StoreConfig::read(root.section("store")?)?,
             tasks: tasks::read(root.section("tasks")?)?,
-            kinds: KindConfig::read_all(root.section("kinds")?)?,
             journal: journal::read(root.section("journal")?)?,
             sources: SourceConfig::read_all(root.section("sources")?)?,
+            kinds: KindConfig::read_all(root.section("kinds")?)?,
+            joins: JoinConfig::read_all(root.section("joins")?)?,
         };
         config.tasks.retention = retention::read(root.section("retention")?)?;
         config.tasks.kinds = config.kinds.iter().map(|kind| (kind.name.clone(), kind.policy)).collect();
@@ -118,6 +133,13 @@ impl Config {
         if overrides.graphiql_assets.is_some() {
             self.server.graphiql_assets = overrides.graphiql_assets;
         }
+        if overrides.token_file.is_some() {
+            self.server.token_file = overrides.token_file;
+        }
+        if overrides.token.is_some() {
+            self.server.http.access.token = overrides.token;
+        }
+        self.server.insecure |= overrides.insecure;
         self
     }
 }

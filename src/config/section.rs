@@ -40,6 +40,13 @@ pub(super) struct Entry<T> {
     pub(super) location: Location,
 }
 
+/// What can stand under a name of the user's own.
+#[derive(Debug)]
+pub(super) enum Named<'a> {
+    Text(Entry<String>),
+    Section(Section<'a>),
+}
+
 impl<'a> Section<'a> {
     /// The whole file.
     pub(super) fn parse(document: &'a Document<'a>) -> Result<Self, ConfigError> {
@@ -66,6 +73,16 @@ impl<'a> Section<'a> {
     /// An error about this table.
     pub(super) fn error_here(&self, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.location.clone(), self.path.clone(), message)
+    }
+
+    /// The table's full key.
+    pub(super) fn path_of_table(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether a key that was asked for is there.
+    pub(super) fn was_given(&self, key: &str) -> bool {
+        self.known.iter().any(|(known, location)| *known == key && location.is_some())
     }
 
     /// Where the table stands.
@@ -98,6 +115,29 @@ impl<'a> Section<'a> {
         entries.into_iter().map(named).collect()
     }
 
+    /// What stands in this table under names of the user's own, in the order of the file: texts, or tables.
+    pub(super) fn named_entries(mut self) -> Result<Vec<(String, Named<'a>)>, ConfigError> {
+        let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
+            let span = if value.get_ref().is_table() { key.span() } else { value.span() };
+            let location = self.document.location(&span);
+            let name = key.into_inner().into_owned();
+            let entry = match value.into_inner() {
+                DeValue::String(text) => Named::Text(Entry { value: text.into_owned(), location }),
+                table @ DeValue::Table(_) => {
+                    Named::Section(self.as_section(self.key(&name), Entry { value: table, location })?)
+                }
+                other => {
+                    let message = format!("must be a text or a table, not {}", describe(&other));
+                    return Err(ConfigError::at(location, self.key(&name), message));
+                }
+            };
+            Ok((name, entry))
+        };
+        entries.into_iter().map(named).collect()
+    }
+
     fn as_section(&self, path: String, entry: Entry<DeValue<'a>>) -> Result<Section<'a>, ConfigError> {
         match entry.value {
             DeValue::Table(table) => {
@@ -121,13 +161,7 @@ impl<'a> Section<'a> {
         T: TryFrom<u64> + PartialOrd + Display,
     {
         let Some(Entry { value, location }) = self.take(key) else { return Ok(()) };
-        let number = match &value {
-            DeValue::Integer(integer) => {
-                u64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| T::try_from(number).ok())
-            }
-            _ => None,
-        };
-        match number.filter(|number| range.contains(number)) {
+        match whole(&value).filter(|number| range.contains(number)) {
             Some(number) => {
                 *target = number;
                 Ok(())
@@ -179,6 +213,61 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A list of texts, which may be empty ones.
+    pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Entry<Vec<String>>>, ConfigError> {
+        let text = |item: &DeValue<'_>| item.as_str().map(str::to_owned);
+        self.list(key, "must be a list of texts, such as [\"a\", \"b\"]", text)
+    }
+
+    /// A list of whole numbers within a range; stays as it is when the key is not there.
+    pub(super) fn numbers<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut Vec<T>,
+        range: RangeInclusive<T>,
+    ) -> Result<(), ConfigError>
+    where
+        T: TryFrom<u64> + PartialOrd + Display,
+    {
+        let allowed = format!("must be a list of whole numbers from {} to {}", range.start(), range.end());
+        if let Some(entry) = self.list(key, &allowed, |item| whole(item).filter(|number| range.contains(number)))? {
+            *target = entry.value;
+        }
+        Ok(())
+    }
+
+    fn list<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        read: impl Fn(&DeValue<'_>) -> Option<T>,
+    ) -> Result<Option<Entry<Vec<T>>>, ConfigError> {
+        let Some(Entry { value, location }) = self.take(key) else { return Ok(None) };
+        let DeValue::Array(items) = &value else { return Err(self.wrong(key, location, allowed, &value)) };
+        let item = |item: &Spanned<DeValue<'_>>| {
+            let location = self.document.location(&item.span());
+            read(item.get_ref()).ok_or_else(|| self.wrong(key, location, allowed, item.get_ref()))
+        };
+        let value = items.iter().map(item).collect::<Result<_, _>>()?;
+        Ok(Some(Entry { value, location }))
+    }
+
+    /// The texts in this table, whatever their names, in the order of the file. Their names may be any text, and so
+    /// may they.
+    pub(super) fn named_texts(mut self) -> Result<Vec<(String, Entry<String>)>, ConfigError> {
+        let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
+            let location = self.document.location(&value.span());
+            let name = key.into_inner().into_owned();
+            match value.into_inner() {
+                DeValue::String(text) => Ok((name, Entry { value: text.into_owned(), location })),
+                other => Err(self.wrong(&name, location, "must be a text in quotes", &other)),
+            }
+        };
+        entries.into_iter().map(named).collect()
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&mut self, key: &'static str) -> Result<Entry<String>, ConfigError> {
         match self.text(key)? {
@@ -199,6 +288,14 @@ impl<'a> Section<'a> {
 
     fn beside_the_file(&self, path: &str) -> PathBuf {
         Path::new(&*self.document.file).with_file_name(path)
+    }
+
+    /// The folder that the configuration file stands in.
+    pub(super) fn folder(&self) -> PathBuf {
+        match Path::new(&*self.document.file).parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        }
     }
 
     /// Any value, as JSON.
@@ -248,6 +345,16 @@ impl<'a> Section<'a> {
             None => format!("unknown key: remove it; known here: {}", known.join(", ")),
         };
         ConfigError::at(self.document.location(&key.span()), self.key(name), message)
+    }
+}
+
+/// A whole number, if it is one and fits.
+fn whole<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
+    match value {
+        DeValue::Integer(integer) => {
+            u64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|number| T::try_from(number).ok())
+        }
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{ConfigError, http, section::Section};
+use super::{ConfigError, access, http, section::Section};
 use crate::http::HttpOptions;
 
 /// How the server is reached. `[server]`.
@@ -19,7 +19,11 @@ pub struct ServerConfig {
     pub graphiql: bool,
     /// A folder that GraphiQL's files are served from; without it the browser loads them from a CDN.
     pub graphiql_assets: Option<PathBuf>,
-    /// Limits of the transports.
+    /// A file with the token that clients have to know.
+    pub token_file: Option<PathBuf>,
+    /// Whether to listen where other machines can reach it although no token is needed.
+    pub insecure: bool,
+    /// Limits of the transports, and who gets in.
     pub http: HttpOptions,
 }
 
@@ -30,6 +34,8 @@ impl Default for ServerConfig {
             shutdown_deadline_ms: 10_000,
             graphiql: true,
             graphiql_assets: None,
+            token_file: None,
+            insecure: false,
             http: HttpOptions::default(),
         }
     }
@@ -45,6 +51,9 @@ impl ServerConfig {
         section.number("shutdown_deadline_ms", &mut server.shutdown_deadline_ms, 0..=3_600_000)?;
         section.flag("graphiql", &mut server.graphiql)?;
         server.graphiql_assets = section.path("graphiql_assets")?;
+        server.token_file = section.path("token_file")?;
+        section.flag("insecure", &mut server.insecure)?;
+        access::read(&mut section, &mut server.http.access)?;
         http::read(&mut section, &mut server.http)?;
         section.finish()?;
         Ok(server)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
-    Config, ConfigError, Location,
+    Config, ConfigError, Location, args,
     section::{Entry, Section},
 };
 use crate::{
@@ -13,14 +13,11 @@ use crate::{
     error::ErrorCode,
     model::Json,
     source::{
-        Sources,
+        ArgDefinition, SourceError, SourceLimits, Sources,
         simulated::{SimulatedFailure, SimulatedOptions, SimulatedSource, SimulatedValue},
         sql::{SqlOptions, SqlSource},
     },
 };
-
-/// The longest name of a source, in bytes.
-const MAX_NAME_BYTES: usize = 64;
 
 /// A source, as configured. `[sources.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,12 +46,7 @@ impl SourceConfig {
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
         let mut location = section.location().clone();
-        if !is_name(&name) {
-            let message = format!(
-                "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
-            );
-            return Err(section.error_here(message));
-        }
+        args::check_name(&name, &location, "sources")?;
         let Entry { value, location: type_location } = section.required_text("type")?;
         let options = match value.as_str() {
             "sql" => {
@@ -73,33 +65,42 @@ impl SourceConfig {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME_BYTES
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+/// What every type has: `description`, `args`, `timeout_ms`, `max_rows`, `max_bytes` and `concurrency`.
+struct Common {
+    description: Option<String>,
+    args: Vec<ArgDefinition>,
+    limits: SourceLimits,
+}
+
+impl Common {
+    fn read(section: &mut Section<'_>, mut limits: SourceLimits) -> Result<Self, ConfigError> {
+        let description = section.text("description")?.map(|entry| entry.value);
+        let args = args::read(section.section("args")?)?;
+        section.number("timeout_ms", &mut limits.timeout_ms, 1..=86_400_000)?;
+        section.number("max_rows", &mut limits.max_rows, 1..=1_000_000_000_000)?;
+        section.number("max_bytes", &mut limits.max_bytes, 1..=1 << 50)?;
+        section.number("concurrency", &mut limits.concurrency, 1..=1_000_000)?;
+        Ok(Self { description, args, limits })
+    }
 }
 
 fn read_sql(section: &mut Section<'_>) -> Result<(SqlOptions, Location), ConfigError> {
-    let description = section.text("description")?;
     let file = section.required_path("file")?;
     let query = section.required_text("query")?;
-    let mut options = SqlOptions::new(file, query.value);
-    options.description = description.map(|entry| entry.value);
-    section.number("timeout_ms", &mut options.timeout_ms, 1..=86_400_000)?;
+    let defaults = SqlOptions::new(file, query.value);
+    let Common { description, args, limits } = Common::read(section, defaults.limits.clone())?;
+    let mut options = SqlOptions { description, args, limits, ..defaults };
     section.number("max_row_bytes", &mut options.max_row_bytes, 64..=1 << 28)?;
-    section.number("max_reads", &mut options.max_reads, 1..=256)?;
     Ok((options, query.location))
 }
 
 fn read_simulated(section: &mut Section<'_>) -> Result<SimulatedOptions, ConfigError> {
-    let mut options = SimulatedOptions {
-        description: section.text("description")?.map(|entry| entry.value),
-        ..SimulatedOptions::default()
-    };
+    let defaults = SimulatedOptions::default();
+    let Common { description, args, limits } = Common::read(section, defaults.limits.clone())?;
+    let mut options = SimulatedOptions { description, args, limits, ..defaults };
     section.number("latency_ms", &mut options.latency_ms, 0..=86_400_000)?;
     section.number("interval_ms", &mut options.interval_ms, 0..=86_400_000)?;
     section.number("rows", &mut options.rows, 0..=1_000_000_000)?;
-    section.number("timeout_ms", &mut options.timeout_ms, 1..=86_400_000)?;
     options.metadata = section.text("metadata")?.map(|entry| entry.value);
 
     let value = section.json("value")?;
@@ -132,26 +133,25 @@ fn read_simulated(section: &mut Section<'_>) -> Result<SimulatedOptions, ConfigE
 /// A source whose file is missing or locked is made all the same, with a warning in the log: the file may
 /// come later. A query that does not fit its file is an error.
 pub fn build_sources(config: &Config, clock: &Arc<dyn Clock>, random: &mut StdRng) -> Result<Sources, ConfigError> {
-    let mut sources = Sources::default();
+    let mut sources = Sources::new(clock.clone());
     for SourceConfig { name, location, options } in &config.sources {
+        let at_fault = |key: &'static str| {
+            move |error: SourceError| ConfigError::at(location.clone(), format!("sources.{name}{key}"), error.message)
+        };
         match options {
             SourceOptions::Sql(options) => {
-                let checked = SqlSource::new(name, options.clone(), clock.clone()).and_then(|source| {
-                    match source.check() {
-                        Err(error) if error.code == ErrorCode::InvalidInput => return Err(error),
-                        Err(error) => tracing::warn!("{error}; reads of it fail until then"),
-                        Ok(()) => {}
-                    }
-                    Ok(source)
-                });
-                let at_fault = |error: crate::source::SourceError| {
-                    ConfigError::at(location.clone(), format!("sources.{name}.query"), error.message)
-                };
-                sources.insert(checked.map_err(at_fault)?);
+                let source = SqlSource::new(name, options.clone()).map_err(at_fault(".query"))?;
+                match source.check() {
+                    Err(error) if error.code == ErrorCode::InvalidInput => return Err(at_fault(".query")(error)),
+                    Err(error) => tracing::warn!("{error}; reads of it fail until then"),
+                    Ok(()) => {}
+                }
+                sources.insert(source);
             }
             SourceOptions::Simulated(options) => {
                 let random = StdRng::from_rng(random);
-                sources.insert(SimulatedSource::new(name, options.clone(), clock.clone(), random));
+                let source = SimulatedSource::new(name, options.clone(), clock.clone(), random);
+                sources.insert(source.map_err(at_fault(""))?);
             }
         }
     }

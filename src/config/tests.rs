@@ -73,7 +73,7 @@ fn every_section_is_read() {
     let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
     assert_eq!((one.name.as_str(), one.location.line), ("one", 20));
     let SourceOptions::Sql(sql) = &items.options else { panic!("{items:?}") };
-    assert_eq!((sql.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
+    assert_eq!((sql.limits.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_query_at_fault_is_an_error_and_a_missing_file_is_not() {
         Config::parse(&folder.path().join("m.toml").to_string_lossy(), &text).unwrap()
     };
     let (sources, _clock) = build(&source("SELECT * FROM item WHERE id = :id")).unwrap();
-    assert_eq!(sources.get("items").unwrap().info().args, ["id"]);
+    assert_eq!(sources.get("items").unwrap().info().args[0].name, "id");
     assert!(build(&source("SELECT ?1")).is_err());
 
     rusqlite::Connection::open(folder.path().join("shop.db")).unwrap().execute_batch("CREATE TABLE item (id)").unwrap();

@@ -23,7 +23,7 @@ use super::{
     service::{GraphqlService, Reply},
     subscription::Subscription,
 };
-use crate::{error::add_codes, source::Sources, task::TaskManager};
+use crate::{error::add_codes, join::Joins, journal::EventCursor, source::Sources, task::TaskManager};
 
 /// Limits of the schema. Those of transports and of tasks are theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct ApiOptions {
     pub max_filter_values: usize,
     /// JSON text in one page of a task's events, in bytes, about; a single larger event is a page of its own.
     pub max_page_bytes: usize,
+    /// Joins that one request may run; a comparison counts as two.
+    pub max_request_joins: usize,
     /// Responses kept for subscribers of the same operation, of all operations together, in bytes.
     pub render_cache_bytes: usize,
 }
@@ -56,6 +58,7 @@ impl Default for ApiOptions {
             max_total_count: 10_000,
             max_filter_values: 100,
             max_page_bytes: 4 << 20,
+            max_request_joins: 20,
             render_cache_bytes: 16 << 20,
         }
     }
@@ -74,6 +77,7 @@ pub struct Api {
 pub(super) struct Shared {
     pub(super) manager: TaskManager,
     pub(super) sources: Sources,
+    pub(super) joins: Joins,
     pub(super) options: ApiOptions,
     random: Mutex<StdRng>,
     streams: AtomicU64,
@@ -82,11 +86,16 @@ pub(super) struct Shared {
 impl Api {
     /// The API to these tasks and sources. `seed` is for what is drawn at random (the ids of data streams).
     pub fn new(manager: TaskManager, sources: Sources, options: ApiOptions, seed: u64) -> Self {
+        Self::with_joins(manager, sources, Joins::default(), options, seed)
+    }
+
+    /// The same, with joins.
+    pub fn with_joins(manager: TaskManager, sources: Sources, joins: Joins, options: ApiOptions, seed: u64) -> Self {
         let introspection = options.introspection;
         let document = Arc::new(options.document.clone());
         let random = Mutex::new(StdRng::seed_from_u64(seed));
         let renderers = Arc::new(Renderers::new(options.render_cache_bytes));
-        let shared = Arc::new(Shared { manager, sources, options, random, streams: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { manager, sources, joins, options, random, streams: AtomicU64::new(0) });
         let mut schema = Schema::build(Query, Mutation, Subscription).data(shared.clone());
         if !introspection {
             schema = schema.disable_introspection();
@@ -116,6 +125,13 @@ impl GraphqlService for Api {
             Ok(replies) => replies,
             Err(request) => self.execute_stream(request, session).map(Reply::Response).boxed(),
         }
+    }
+
+    async fn is_over(&self, cursor: &str) -> bool {
+        let Ok(cursor) = cursor.parse::<EventCursor>() else { return false };
+        let known = cursor.generation == self.shared.manager.journal().generation();
+        let task = if known { self.shared.manager.get(cursor.task).await } else { Ok(None) };
+        matches!(task, Ok(Some(task)) if task.status.is_terminal())
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) enum LogLevel {
     field(name = "task_id", ty = "ID", desc = "The task it happened to."),
     field(name = "seq", ty = "u64", desc = "Its number in the task: from 1, without holes."),
     field(name = "attempt", ty = "u32", desc = "The attempt during which it happened; 0 before the first."),
-    field(name = "at", ty = "DateTime", desc = "When it was recorded.")
+    field(name = "at", ty = "DateTime", desc = "When it happened.")
 )]
 pub(super) enum TaskEvent {
     /// The status changed.
@@ -167,7 +167,7 @@ macro_rules! stored_event {
                 self.0.event.attempt
             }
 
-            /// When it was recorded.
+            /// When it happened.
             async fn at(&self) -> DateTime {
                 DateTime(self.0.event.at)
             }

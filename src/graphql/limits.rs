@@ -1,4 +1,4 @@
-//! Limits on a document's text, checked before it is parsed.
+//! Limits on documents. Those on the text are checked here, before it is parsed; the others in `shape`.
 
 use crate::error::Error;
 
@@ -11,11 +11,30 @@ pub struct DocumentLimits {
     pub max_document_tokens: usize,
     /// Brackets of any kind inside each other.
     pub max_document_nesting: usize,
+    /// Fields inside each other.
+    pub max_depth: usize,
+    /// Fields, fragments written out; what is in a list whose length the client gives (`first`, `last`) counts so often.
+    pub max_complexity: u64,
+    /// Fields under another name than their own.
+    pub max_aliases: usize,
+    /// Fields at an operation's root.
+    pub max_root_fields: usize,
+    /// Directives in the whole document.
+    pub max_directives: usize,
 }
 
 impl Default for DocumentLimits {
     fn default() -> Self {
-        Self { max_document_bytes: 256 << 10, max_document_tokens: 10_000, max_document_nesting: 64 }
+        Self {
+            max_document_bytes: 256 << 10,
+            max_document_tokens: 10_000,
+            max_document_nesting: 64,
+            max_depth: 24,
+            max_complexity: 200_000,
+            max_aliases: 100,
+            max_root_fields: 50,
+            max_directives: 100,
+        }
     }
 }
 
@@ -114,7 +133,8 @@ mod tests {
     use crate::error::ErrorCode;
 
     fn limits() -> DocumentLimits {
-        DocumentLimits { max_document_bytes: 100, max_document_tokens: 8, max_document_nesting: 3 }
+        let (max_document_bytes, max_document_tokens, max_document_nesting) = (100, 8, 3);
+        DocumentLimits { max_document_bytes, max_document_tokens, max_document_nesting, ..DocumentLimits::default() }
     }
 
     fn tokens(text: &str) -> usize {

@@ -31,20 +31,25 @@ pub(super) struct StartTaskInput {
     /// when the request is another one.
     idempotency_key: Option<String>,
     /// How many attempts may fail before the task does; nothing said: what the kind says.
-    max_attempts: Option<u32>,
+    max_attempts: Option<i32>,
     /// Time limit of one attempt, in milliseconds; nothing said: what the kind says.
-    timeout_ms: Option<u64>,
+    timeout_ms: Option<i64>,
     /// Time limit of the whole task, all attempts and waits together, from its start or its `runAt` on, in milliseconds;
     /// nothing said: what the kind says.
-    deadline_ms: Option<u64>,
+    deadline_ms: Option<i64>,
     /// Wait before the first automatic retry, in milliseconds; doubles with each failure, and half of each wait is left
     /// to chance. Nothing said: what the kind says.
-    retry_backoff_ms: Option<u64>,
+    retry_backoff_ms: Option<i64>,
     /// The longest wait before an automatic retry, in milliseconds; nothing said: what the kind says.
-    max_retry_backoff_ms: Option<u64>,
+    max_retry_backoff_ms: Option<i64>,
     /// Of the tasks of this kind with the same key only so many run at once (the kind's `concurrencyPerKey`); the others
     /// wait.
     concurrency_key: Option<String>,
+}
+
+/// What is below zero is out of range like zero: the manager says what is in range.
+fn or_zero(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 impl From<StartTaskInput> for StartTask {
@@ -56,11 +61,11 @@ impl From<StartTaskInput> for StartTask {
             priority: input.priority.unwrap_or(0),
             run_at: input.run_at.map(|time| time.0),
             idempotency_key: input.idempotency_key,
-            max_attempts: input.max_attempts,
-            timeout_ms: input.timeout_ms,
-            deadline_ms: input.deadline_ms,
-            retry_backoff_ms: input.retry_backoff_ms,
-            max_retry_backoff_ms: input.max_retry_backoff_ms,
+            max_attempts: input.max_attempts.map(|attempts| u32::try_from(attempts).unwrap_or(0)),
+            timeout_ms: input.timeout_ms.map(or_zero),
+            deadline_ms: input.deadline_ms.map(or_zero),
+            retry_backoff_ms: input.retry_backoff_ms.map(or_zero),
+            max_retry_backoff_ms: input.max_retry_backoff_ms.map(or_zero),
             concurrency_key: input.concurrency_key,
         }
     }

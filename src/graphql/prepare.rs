@@ -7,7 +7,12 @@ use async_graphql::{
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 
-use super::{limits::DocumentLimits, subscription_root};
+use super::{
+    join::RequestJoins,
+    limits::DocumentLimits,
+    shape::{self, Numbers},
+    subscription_root,
+};
 use crate::error::Error;
 
 /// In a request's data: this was done, and this is the operation's type.
@@ -27,7 +32,10 @@ pub fn prepare(request: &mut Request, limits: &DocumentLimits) -> Result<Option<
     let name = request.operation_name.clone();
     let given: HashSet<Name> =
         request.variables.iter().filter(|(_, value)| **value != Value::Null).map(|(name, _)| name.clone()).collect();
+    let numbers: Numbers =
+        request.variables.iter().filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect();
     let document = request.parsed_query()?;
+    shape::check(document, &numbers, limits).map_err(limit_error)?;
     let operation = selected(document, name.as_deref());
     if let Some(operation) = operation {
         has_variables(operation, &given)?;
@@ -37,7 +45,12 @@ pub fn prepare(request: &mut Request, limits: &DocumentLimits) -> Result<Option<
         request.set_parsed_query(document);
     }
     request.data.insert(Prepared(operation_type));
+    request.data.insert(RequestJoins::default());
     Ok(operation_type)
+}
+
+fn number(value: &Value) -> Option<u64> {
+    if let Value::Number(number) = value { number.as_u64() } else { None }
 }
 
 /// The operation that is meant, as execution finds it.
@@ -128,6 +141,17 @@ mod tests {
         assert!(error.message.contains("max_document_bytes"), "{error:?}");
         let error = prepared(&"[".repeat(100_000), None).unwrap_err();
         assert!(error.message.contains("max_document_nesting"), "{error:?}");
+    }
+
+    #[test]
+    fn how_many_entries_a_variable_asks_for_counts() {
+        let ask = |n: i32| {
+            let text = "query($n: Int) { tasks(first: $n) { nodes { events(first: $n) { nodes { seq } } } } }";
+            let mut request = Request::new(text).variables(serde_json::from_str(&format!("{{\"n\":{n}}}")).unwrap());
+            prepare(&mut request, &DocumentLimits::default()).map_err(|error| error.message)
+        };
+        assert_eq!(ask(300), Ok(Some(OperationType::Query)));
+        assert!(ask(1000).unwrap_err().contains("max_complexity"));
     }
 
     #[test]

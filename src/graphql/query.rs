@@ -5,12 +5,14 @@ use async_graphql::{Context, ID, Object};
 use super::{
     api::Shared,
     filter::TaskFilter,
+    join::{Comparison, Join, JoinedData, RequestJoins},
     kind::TaskKind,
+    scalar::JsonScalar,
     source::Source,
     task::{Node, TaskObject},
     task_connection::{PageArguments, TaskConnection},
 };
-use crate::{error::Error, model::TaskId};
+use crate::{error::Error, join::Order, model::TaskId, source::Args};
 
 /// What can be asked.
 #[derive(Debug)]
@@ -19,6 +21,36 @@ pub(super) struct Query;
 /// What can be asked.
 #[Object]
 impl Query {
+    /// Fetches the parts of a join, each as soon as the parts it waits for are there. A part that fails or is late
+    /// leaves its error beside the others' values, unless it is required. Identical parts in one request are fetched
+    /// once. A client that leaves stops what is outstanding.
+    async fn joined_data(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "One of `joins`.")] join: String,
+        #[graphql(desc = "The join's args, as an object.")] args: Option<JsonScalar>,
+    ) -> Result<JoinedData, Error> {
+        let shared = Shared::of(ctx);
+        let join = shared.joins.get(&join)?;
+        let request = ctx.data_unchecked::<RequestJoins>();
+        request.begin(1, shared.options.max_request_joins)?;
+        Ok(JoinedData::new(join, join.run(join_args(args)?, Order::Concurrent, &request.fetches).await?))
+    }
+
+    /// Runs a join twice, first one part after another, then concurrently, and says what that gains. It really does:
+    /// every source of the join is asked twice.
+    async fn comparison(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "One of `joins`.")] join: String,
+        #[graphql(desc = "The join's args, as an object.")] args: Option<JsonScalar>,
+    ) -> Result<Comparison, Error> {
+        let shared = Shared::of(ctx);
+        let join = shared.joins.get(&join)?;
+        ctx.data_unchecked::<RequestJoins>().begin(2, shared.options.max_request_joins)?;
+        Ok(Comparison::new(join, join.compare(join_args(args)?).await?))
+    }
+
     /// The task of this id; null when there is none.
     async fn task(
         &self,
@@ -55,6 +87,11 @@ impl Query {
         Shared::of(ctx).sources.iter().cloned().map(Source).collect()
     }
 
+    /// The joins there are, by name.
+    async fn joins(&self, ctx: &Context<'_>) -> Vec<Join> {
+        Shared::of(ctx).joins.iter().cloned().map(Join).collect()
+    }
+
     /// Whatever has this id; null when nothing has.
     async fn node(
         &self,
@@ -63,6 +100,10 @@ impl Query {
     ) -> Result<Option<Node>, Error> {
         Ok(find(Shared::of(ctx), &id).await?.map(Node::Task))
     }
+}
+
+fn join_args(args: Option<JsonScalar>) -> Result<Args, Error> {
+    Ok(args.map_or_else(|| Ok(Args::none()), |args| Args::from_json(&args.0))?)
 }
 
 /// A text that cannot be an id names nothing.

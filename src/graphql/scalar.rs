@@ -2,19 +2,21 @@
 
 use async_graphql::{InputValueError, InputValueResult, Name, Scalar, ScalarType, Value, indexmap::IndexMap};
 use async_graphql_value::RAW_VALUE_TOKEN;
-use chrono::{SecondsFormat, Utc};
+use chrono::{Datelike, SecondsFormat, Utc};
 
 use crate::model::Json;
 
 /// Any JSON value: an object, a list, a text, a number, a boolean or null.
 ///
-/// It passes through as it was written: the order of keys and the digits of numbers are kept.
+/// What the server's side writes (results, chunks, rows) passes through as it was written. Of a request, the order of
+/// keys is kept, and a number is read as a 64-bit integer or a double.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct JsonScalar(pub(super) Json);
 
 /// Any JSON value: an object, a list, a text, a number, a boolean or null.
 ///
-/// It passes through as it was written: the order of keys and the digits of numbers are kept.
+/// What the server's side writes (results, chunks, rows) passes through as it was written. Of a request, the order of
+/// keys is kept, and a number is read as a 64-bit integer or a double.
 #[Scalar(name = "JSON", specified_by_url = "https://datatracker.ietf.org/doc/html/rfc8259")]
 impl ScalarType for JsonScalar {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -42,17 +44,24 @@ fn enum_value(value: &Value) -> Option<&Name> {
     }
 }
 
-/// A moment, in UTC, to the millisecond, such as `2026-11-23T08:30:00.000Z`. Any offset is understood.
+/// A moment, in UTC, to the millisecond, such as `2026-11-23T08:30:00.000Z`. Any offset is understood, and the years
+/// 0 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DateTime(pub chrono::DateTime<Utc>);
 
-/// A moment, in UTC, to the millisecond, such as `2026-11-23T08:30:00.000Z`. Any offset is understood.
+/// A moment, in UTC, to the millisecond, such as `2026-11-23T08:30:00.000Z`. Any offset is understood, and the years
+/// 0 to 9999.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
-        chrono::DateTime::parse_from_rfc3339(text).map(|time| Self(time.to_utc())).map_err(|_| {
-            InputValueError::custom(format!("{text:?} is not a date and time such as \"2026-11-23T08:30:00Z\""))
+        let time = chrono::DateTime::parse_from_rfc3339(text).ok();
+        // To the millisecond, as it is stored and shown; a leap second becomes the next one.
+        let time = time.and_then(|time| chrono::DateTime::from_timestamp_millis(time.timestamp_millis()));
+        // Of other years RFC 3339 knows nothing; an offset can lead there.
+        time.filter(|time| (0..=9999).contains(&time.year())).map(Self).ok_or_else(|| {
+            let shown: String = text.chars().take(100).collect();
+            InputValueError::custom(format!("{shown:?} is not a date and time such as \"2026-11-23T08:30:00Z\""))
         })
     }
 
@@ -91,7 +100,9 @@ mod tests {
     fn times_are_utc_to_the_millisecond() {
         let time = DateTime::parse(Value::from("2026-11-23T10:30:00.5+02:00")).ok().unwrap();
         assert_eq!(time.to_value(), Value::from("2026-11-23T08:30:00.500Z"));
-        for text in ["2026-11-23", "now", ""] {
+        let leap = DateTime::parse(Value::from("2016-12-31T23:59:60.9996Z")).ok().unwrap();
+        assert_eq!(leap.to_value(), Value::from("2017-01-01T00:00:00.999Z"));
+        for text in ["2026-11-23", "now", "", "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+00:01"] {
             assert!(DateTime::parse(Value::from(text)).is_err(), "{text}");
         }
     }

@@ -13,6 +13,13 @@ pub trait GraphqlService: Clone + Send + Sync + Unpin + 'static {
     /// Executes any operation as a stream of responses: one of a query or a mutation, as many as there are of a
     /// subscription. Stops when the stream is dropped.
     fn subscribe(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Reply>;
+
+    /// Whether what this event cursor belongs to has ended, so that a stream after it gives what is left and ends
+    /// without waiting. A browser that has seen all comes again nevertheless, and has to be told.
+    fn is_over(&self, cursor: &str) -> impl Future<Output = bool> + Send {
+        let _ = cursor;
+        std::future::ready(false)
+    }
 }
 
 /// One response in a stream.

@@ -21,9 +21,48 @@ pub(super) enum SourceType {
     Store,
 }
 
+/// The types of args.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "source::ArgType")]
+pub(super) enum ArgType {
+    /// A text.
+    Text,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// Any of them, or null.
+    Any,
+}
+
+/// An arg that a source or a join takes.
+#[derive(Debug, SimpleObject)]
+pub(super) struct ArgDefinition {
+    /// What it is called.
+    name: String,
+    /// What values it takes.
+    #[graphql(name = "type")]
+    arg_type: ArgType,
+    /// Whether one must be given.
+    required: bool,
+    /// Its value when none is given.
+    default: Option<JsonScalar>,
+}
+
+impl From<&source::ArgDefinition> for ArgDefinition {
+    fn from(definition: &source::ArgDefinition) -> Self {
+        Self {
+            name: definition.name.clone(),
+            arg_type: definition.arg_type.into(),
+            required: definition.default.is_none(),
+            default: definition.default.as_ref().map(|value| JsonScalar(value.into())),
+        }
+    }
+}
+
 /// A named, read-only place data comes from.
 #[derive(Debug)]
-pub(super) struct Source(pub(super) Arc<dyn source::Source>);
+pub(super) struct Source(pub(super) Arc<source::Limited>);
 
 /// A named, read-only place data comes from.
 #[Object]
@@ -45,13 +84,23 @@ impl Source {
     }
 
     /// Names of the args it takes.
-    async fn args(&self) -> &[String] {
-        &self.0.info().args
+    async fn args(&self) -> Vec<&str> {
+        self.0.info().args.iter().map(|arg| arg.name.as_str()).collect()
+    }
+
+    /// The args it takes, with their types.
+    async fn arg_definitions(&self) -> Vec<ArgDefinition> {
+        self.0.info().args.iter().map(ArgDefinition::from).collect()
+    }
+
+    /// Rows that one read may give.
+    async fn max_rows(&self) -> u64 {
+        self.0.info().limits.max_rows
     }
 
     /// How long the first row, and each row after it, may take, in milliseconds.
     async fn timeout_ms(&self) -> u64 {
-        self.0.info().timeout_ms
+        self.0.info().limits.timeout_ms
     }
 }
 

@@ -94,7 +94,8 @@ impl TaskConnection {
             Some(_) => (Order::OldestFirst, page_size("last", page.last, shared)?),
             None => (Order::NewestFirst, page_size("first", page.first, shared)?),
         };
-        let query = TaskQuery { filter: filter.clone(), below, above, order, limit };
+        let limit_bytes = shared.options.max_page_bytes;
+        let query = TaskQuery { filter: filter.clone(), below, above, order, limit, limit_bytes };
         let found = shared.manager.list(query).await?;
         // The other way there is what the cursor was taken from.
         let (has_previous_page, has_next_page) = match order {

@@ -61,7 +61,7 @@ impl Ready {
 /// For every path that nothing is served on: says where something is.
 pub async fn not_found(uri: Uri) -> Response {
     let message = format!(
-        "nothing is served at {}; the API is at {}, GraphiQL at /graphiql, health at /health/live and /health/ready",
+        "nothing is served at {}; the API is at {}, health at /health/live and /health/ready",
         uri.path(),
         super::GRAPHQL_PATH
     );

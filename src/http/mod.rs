@@ -1,23 +1,34 @@
-//! What is served over HTTP: GraphQL on one path, by POST, GET and WebSocket; health; GraphiQL.
+//! What is served over HTTP: GraphQL on one path, by POST, GET, SSE, multipart and WebSocket; health; GraphiQL.
 //!
 //! ```text
-//! POST, GET --> negotiate (Accept) --> params (what is asked) --> operation --> reply
+//! POST, GET --> negotiate (Accept) --> params (what is asked) --> operation --> reply: one piece
+//!                                                                          `--> stream: sse, multipart
 //! Upgrade ----> websocket: protocol (messages) <--> connection (one task) --> operations
 //! ```
 //!
-//! Any [`GraphqlService`] can be served, also within somebody else's axum application: merge or nest [`routes`].
+//! Any [`GraphqlService`] can be served, also within somebody else's axum application: merge or nest [`routes`], and
+//! run it with [`serve`], which is what drops clients that do not read and bounds how many there are.
 //! The engine is asked to execute, and nothing else: everything that a client can get wrong on the way there is
 //! answered here.
 
+mod access;
+mod alarm;
 mod connections;
+mod cors;
 mod endpoint;
 pub mod graphiql;
 mod health;
+mod multipart;
 mod negotiate;
 mod operation;
 mod params;
 mod refused;
 mod reply;
+mod server;
+mod socket;
+mod sse;
+mod stream;
+mod token;
 pub mod websocket;
 
 use std::{fmt, sync::Arc};
@@ -28,8 +39,12 @@ use futures::{FutureExt, future::BoxFuture};
 use serde_json::Value;
 
 pub use self::{
+    access::AccessOptions,
     connections::Connections,
     health::{HealthCheck, health, not_found},
+    server::{SocketOptions, serve},
+    stream::StreamOptions,
+    token::Token,
 };
 use self::{endpoint::Endpoint, websocket::WebsocketOptions};
 use crate::{
@@ -48,8 +63,16 @@ pub struct HttpOptions {
     pub max_body_bytes: usize,
     /// The most requests in one body.
     pub max_batch_requests: usize,
+    /// How long a query or a mutation may take, and a body to arrive, in milliseconds.
+    pub request_timeout_ms: u64,
     /// How large a document may be.
     pub document: DocumentLimits,
+    /// Connections of any sort.
+    pub sockets: SocketOptions,
+    /// Who gets in.
+    pub access: AccessOptions,
+    /// Streams over HTTP.
+    pub streams: StreamOptions,
     /// WebSocket connections.
     pub websocket: WebsocketOptions,
 }
@@ -59,7 +82,11 @@ impl Default for HttpOptions {
         Self {
             max_body_bytes: 4 << 20,
             max_batch_requests: 20,
+            request_timeout_ms: 60_000,
             document: DocumentLimits::default(),
+            sockets: SocketOptions::default(),
+            access: AccessOptions::default(),
+            streams: StreamOptions::default(),
             websocket: WebsocketOptions::default(),
         }
     }
@@ -102,6 +129,12 @@ impl fmt::Debug for HttpContext {
 /// Errors that the service gives should have their `extensions.code` (see [`crate::error::add_codes`]).
 pub fn routes<S: GraphqlService>(service: S, options: HttpOptions, context: HttpContext) -> Router {
     let max_body = DefaultBodyLimit::max(options.max_body_bytes);
+    let cors = cors::layer(&options.access.allowed_origins);
     let endpoint = Arc::new(Endpoint::new(service, options, context));
-    Router::new().route(GRAPHQL_PATH, any(endpoint::serve::<S>).layer(max_body)).with_state(endpoint)
+    let route = any(endpoint::serve::<S>).layer(max_body);
+    let route = match cors {
+        Some(cors) => route.layer(cors),
+        None => route,
+    };
+    Router::new().route(GRAPHQL_PATH, route).with_state(endpoint)
 }

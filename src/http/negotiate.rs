@@ -21,10 +21,21 @@ impl JsonType {
     }
 }
 
-/// What a client accepts of what can be sent.
+/// A response that goes on, piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamType {
+    /// `text/event-stream`.
+    Sse,
+    /// `multipart/mixed` with `subscriptionSpec=1.0`.
+    Multipart,
+}
+
+/// What a client accepts of what can be sent. What is answered once goes as JSON where that is accepted, and what
+/// streams goes as a stream where one is: stock clients name both, whatever they ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) json: Option<JsonType>,
+    pub(super) stream: Option<StreamType>,
 }
 
 impl Accepted {
@@ -37,15 +48,22 @@ impl Accepted {
             .filter_map(|(place, text)| Range::read(text, place))
             .collect();
         if ranges.is_empty() {
-            return Self { json: Some(JsonType::Json) };
+            return Self { json: Some(JsonType::Json), stream: None };
         }
         // In this order: of two that are wanted equally, the first is sent.
         let json =
             best(&ranges, &[("application/json", JsonType::Json), (GRAPHQL_RESPONSE, JsonType::GraphqlResponse)]);
-        Self { json }
+        // Only by their own names: who accepts anything does not expect a stream.
+        let own: Vec<_> = ranges.into_iter().filter(Range::names_a_stream).collect();
+        let stream = best(&own, &[(EVENT_STREAM, StreamType::Sse), (MULTIPART, StreamType::Multipart)]);
+        Self { json, stream }
     }
 }
 
+const EVENT_STREAM: &str = "text/event-stream";
+const MULTIPART: &str = "multipart/mixed";
+/// The version of the protocol of subscriptions in parts.
+const SUBSCRIPTION_SPEC: &str = "1.0";
 const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 
 /// One entry of the header.
@@ -56,6 +74,8 @@ struct Range {
     /// How much it is wanted, in thousandths.
     quality: u16,
     place: usize,
+    /// The value of the parameter `subscriptionSpec`.
+    subscription_spec: Option<String>,
 }
 
 impl Range {
@@ -67,7 +87,14 @@ impl Range {
             Some((_, value)) => thousandths(value)?,
             None => 1000,
         };
-        (!media.is_empty()).then_some(Self { media, quality, place })
+        let subscription_spec = parameters.iter().find(|(name, _)| name == "subscriptionspec");
+        let subscription_spec = subscription_spec.map(|(_, value)| (*value).to_owned());
+        (!media.is_empty()).then_some(Self { media, quality, place, subscription_spec })
+    }
+
+    fn names_a_stream(&self) -> bool {
+        let spec = self.subscription_spec.as_deref();
+        self.media == EVENT_STREAM || (self.media == MULTIPART && spec == Some(SUBSCRIPTION_SPEC))
     }
 
     /// How exactly this names the type; `None` when it does not.
@@ -176,6 +203,42 @@ mod tests {
     fn what_fits_nothing_is_not_accepted() {
         for accept in ["text/html", "application/xml, text/*", "application/json;q=0", "*/*;q=0", "json"] {
             assert_eq!(json(&[accept]), None, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_sent_to_those_who_name_it() {
+        let stream = |accept: &'static str| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            Accepted::read(&headers).stream
+        };
+        for accept in [
+            "text/event-stream",
+            "Text/Event-Stream; charset=utf-8",
+            "text/event-stream, multipart/mixed",
+            "text/event-stream, multipart/mixed;subscriptionSpec=1.0",
+            "multipart/mixed;subscriptionSpec=1.0;q=0.5, text/event-stream",
+        ] {
+            assert_eq!(stream(accept), Some(StreamType::Sse), "{accept}");
+        }
+        for accept in [
+            "multipart/mixed;subscriptionSpec=1.0",
+            "multipart/mixed;subscriptionSpec=\"1.0\"",
+            "multipart/mixed;boundary=graphql;subscriptionSpec=1.0, application/json",
+            "multipart/mixed; boundary=\"graphql\"; subscriptionspec=1.0, application/json;q=0.9",
+            "text/event-stream;q=0.1, multipart/mixed;subscriptionSpec=1.0",
+        ] {
+            assert_eq!(stream(accept), Some(StreamType::Multipart), "{accept}");
+        }
+        for accept in [
+            "*/*",
+            "text/*",
+            "multipart/mixed",
+            "multipart/mixed;deferSpec=20220824",
+            "multipart/mixed;subscriptionSpec=2.0",
+            "text/event-stream;q=0",
+        ] {
+            assert_eq!(stream(accept), None, "{accept}");
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) fn read_body(body: &[u8], max_batch_requests: usize) -> Result<BatchR
     }
     if list.len() > max_batch_requests {
         let error = Error::limit("max_batch_requests", format!("{max_batch_requests} requests in one body"));
-        return Err(Refused::limit(StatusCode::BAD_REQUEST, error));
+        return Err(Refused::failed(StatusCode::BAD_REQUEST, error));
     }
     let requests: Result<_, String> = list.into_iter().map(read_json).collect();
     Ok(BatchRequest::Batch(requests.map_err(Refused::malformed)?))

@@ -26,8 +26,8 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// Over a limit.
-    pub(super) fn limit(status: StatusCode, error: Error) -> Self {
+    /// For an expected failure, such as a limit.
+    pub(super) fn failed(status: StatusCode, error: Error) -> Self {
         Self { status, error, allow: None }
     }
 
@@ -47,6 +47,9 @@ impl Refused {
         let body = json!({ "errors": operation::failure(self.error).errors }).to_string();
         let content_type = HeaderValue::from_static(json_type.content_type());
         let mut response = (self.status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(allow) = self.allow {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
         }

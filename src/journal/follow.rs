@@ -114,9 +114,8 @@ impl Follower {
                         return Ok(Some(self.deliver(events)));
                     }
                 }
-                Look::Ahead { head, .. } if !self.began && self.expected > head + 1 => {
-                    return Err(FollowError::Ahead { task: self.task, after: self.expected - 1, head });
-                }
+                // The cursor may come from the store, which is ahead of what memory has heard.
+                Look::Ahead { head, .. } if !self.began && self.expected > head + 1 => self.ask().await?,
                 Look::Ahead { ended: true, .. } => self.ended = true,
                 Look::Ahead { ended: false, .. } => {
                     self.began = true;
@@ -134,10 +133,17 @@ impl Follower {
     async fn ask(&self) -> Result<(), FollowError> {
         let live = &self.registration.task;
         let _asking = live.asking.lock().await;
-        if matches!(live.look(self.expected, 0), Look::Unknown) {
-            let task = self.shared.store.tasks(vec![self.task]).await?.pop().flatten();
-            let task = task.ok_or(FollowError::NotFound(self.task))?;
-            live.learn(task.head, task.status.is_terminal());
+        match live.look(self.expected, 0) {
+            Look::Unknown => {}
+            Look::Ahead { head, .. } if self.expected > head + 1 => {}
+            // Another has asked meanwhile.
+            _ => return Ok(()),
+        }
+        let task = self.shared.store.tasks(vec![self.task]).await?.pop().flatten();
+        let task = task.ok_or(FollowError::NotFound(self.task))?;
+        live.learn(task.head, task.status.is_terminal());
+        if !self.began && self.expected > task.head + 1 {
+            return Err(FollowError::Ahead { task: self.task, after: self.expected - 1, head: task.head });
         }
         Ok(())
     }

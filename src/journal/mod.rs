@@ -18,6 +18,7 @@ mod watch;
 use std::sync::Arc;
 
 use moka::future::Cache;
+use tokio_util::sync::CancellationToken;
 
 use self::{changes::ChangeLog, live::Live};
 pub use self::{
@@ -30,6 +31,9 @@ use crate::{
     model::{Seq, TaskId},
     store::{EventPage, Store},
 };
+
+/// About what a page weighs beside its events.
+const PAGE_BYTES: usize = 128;
 
 /// How much the journal may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +74,8 @@ struct Shared {
     options: JournalOptions,
     live: Live,
     changes: ChangeLog,
+    /// The store's feed has ended.
+    closed: CancellationToken,
     /// Full pages, and the newest page as of a known head: what is in one never changes.
     pages: Cache<(TaskId, u64, Seq), Arc<EventPage>>,
 }
@@ -87,14 +93,14 @@ impl Journal {
     fn parts(store: Arc<dyn Store>, options: JournalOptions) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let mut feed = store.feed();
         let weigh = |_: &(TaskId, u64, Seq), page: &Arc<EventPage>| {
-            let bytes: usize = page.events.iter().map(|event| event.weight_bytes()).sum();
+            let bytes: usize = PAGE_BYTES + page.events.iter().map(|event| event.weight_bytes()).sum::<usize>();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let pages = Cache::builder().max_capacity(options.page_cache_bytes).weigher(weigh).build();
         let live = Live::new();
         let changes = ChangeLog::new(options.max_list_changes);
         let budget = options.live_memory_bytes;
-        let shared = Arc::new(Shared { store, options, live, changes, pages });
+        let shared = Arc::new(Shared { store, options, live, changes, pages, closed: CancellationToken::new() });
         let reader = shared.clone();
         let reading = async move {
             let mut memory = live::Budget::new(budget);
@@ -110,8 +116,14 @@ impl Journal {
             }
             reader.live.close();
             reader.changes.close();
+            reader.closed.cancel();
         };
         (Self { shared }, reading)
+    }
+
+    /// Ends when the store was closed, or has failed: nothing new will be told.
+    pub async fn closed(&self) {
+        self.shared.closed.cancelled().await;
     }
 
     /// The generation of the store: cursors carry it.

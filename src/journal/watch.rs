@@ -38,7 +38,8 @@ impl Watched {
             progress: task.progress,
             attempt: task.attempt,
             result: task.result,
-            error: task.error,
+            // While it runs again, what ended an earlier attempt is history.
+            error: task.error.filter(|_| task.status != TaskStatus::Running),
         }
     }
 

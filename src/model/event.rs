@@ -15,7 +15,7 @@ pub struct Event {
     pub seq: Seq,
     /// The attempt during which it happened; 0 before the first.
     pub attempt: u32,
-    /// When it was recorded, to the millisecond.
+    /// When it happened, to the millisecond.
     pub at: DateTime<Utc>,
     /// What happened.
     pub body: EventBody,
@@ -74,9 +74,7 @@ impl EventBody {
     pub fn weight_bytes(&self) -> usize {
         match self {
             Self::Status(change) => {
-                let error = change.error.as_ref().map_or(0, |error| {
-                    error.message.len() + error.code.len() + error.details.as_ref().map_or(0, Json::len)
-                });
+                let error = change.error.as_ref().map_or(0, TaskError::weight_bytes);
                 change.result.as_ref().map_or(0, Json::len) + error
             }
             Self::Progress(progress) => progress.message.as_ref().map_or(0, String::len),

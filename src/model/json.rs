@@ -31,9 +31,9 @@ impl Json {
         Ok(Self(Arc::from(serde_json::to_string(value)?)))
     }
 
-    /// Reads the value as a `T`.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, InvalidJson> {
-        Ok(serde_json::from_str(&self.0)?)
+    /// Reads the value as a `T`. The error says what does not fit.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
     }
 
     /// The JSON text.

@@ -35,6 +35,17 @@ impl Progress {
         Self { done: finite(done), ..Self::default() }
     }
 
+    /// With every number within its bounds, whoever wrote it.
+    #[must_use]
+    pub fn sound(self) -> Self {
+        Self {
+            percent: clamp(self.percent),
+            done: self.done.and_then(finite),
+            total: self.total.and_then(finite),
+            ..self
+        }
+    }
+
     /// The same with a message for people.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());

@@ -63,6 +63,13 @@ pub struct TaskError {
     pub retryable: bool,
 }
 
+impl TaskError {
+    /// What its texts occupy, about.
+    pub fn weight_bytes(&self) -> usize {
+        self.message.len() + self.code.len() + self.details.as_ref().map_or(0, Json::len)
+    }
+}
+
 /// One unit of background work, as it stood when it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
@@ -111,6 +118,12 @@ pub struct Task {
 }
 
 impl Task {
+    /// What its input, result and error occupy, about.
+    pub fn weight_bytes(&self) -> usize {
+        let error = self.error.as_ref().map_or(0, TaskError::weight_bytes);
+        self.input.len() + self.result.as_ref().map_or(0, Json::len) + error
+    }
+
     /// When the task was started by its client.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.id.created_at()

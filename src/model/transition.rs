@@ -16,6 +16,12 @@ pub mod code {
     pub const TIMEOUT: &str = "TIMEOUT";
     /// The task's deadline passed before it had ended.
     pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
+    /// The program ended with an exit code that means failure.
+    pub const PROGRAM_FAILED: &str = "PROGRAM_FAILED";
+    /// The program was ended by a signal.
+    pub const PROGRAM_KILLED: &str = "PROGRAM_KILLED";
+    /// The program could not be started.
+    pub const PROGRAM_NOT_STARTED: &str = "PROGRAM_NOT_STARTED";
     /// The process that ran the attempt ended without a word.
     pub const ATTEMPT_LOST: &str = "ATTEMPT_LOST";
     /// The server was shut down before the attempt ended; it counts as no failure.

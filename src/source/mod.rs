@@ -4,28 +4,39 @@
 //! asked for, holds a bounded number of them, and stops when the stream is dropped.
 
 mod args;
+pub mod http;
+mod limits;
 pub mod simulated;
 pub mod sql;
+mod template;
+mod this_server;
 mod timeout;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use futures::stream::BoxStream;
 
-pub use args::Args;
-
+pub use self::{
+    args::{ArgDefinition, ArgType, Args},
+    limits::{Limited, SourceLimits},
+    this_server::ThisServer,
+};
 use crate::{
+    clock::Clock,
     error::{Error, ErrorCode},
     model::Json,
 };
 
 /// A read-only place data comes from. Anyone can implement it.
+///
+/// What its [`SourceInfo`] says about args and limits is not the implementation's to keep: [`Sources`] does that for
+/// all of them.
 pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// What it is, for the API.
     fn info(&self) -> &SourceInfo;
 
     /// Begins to read. Rows come one at a time, when asked for; an error is the stream's last item.
-    /// Args that do not fit are reported at once.
+    /// Args that do not fit are reported at once; those that are defined are there, of their types.
     fn read(&self, args: Args) -> Result<BoxStream<'static, Result<Row, SourceError>>, SourceError>;
 }
 
@@ -47,10 +58,21 @@ pub struct SourceInfo {
     pub description: Option<String>,
     /// Its type.
     pub source_type: SourceType,
-    /// Names of the args it takes.
-    pub args: Vec<String>,
-    /// How long the first row, and each row after it, may take, in milliseconds.
-    pub timeout_ms: u64,
+    /// The args it takes.
+    pub args: Vec<ArgDefinition>,
+    /// What it may take and give.
+    pub limits: SourceLimits,
+    /// What its rows are to a join.
+    pub gives: Gives,
+}
+
+/// What the rows of a source are together: what a join has of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gives {
+    /// All rows, a list.
+    Rows,
+    /// The one row, or the first; null when there is none. Further ones are not read.
+    Value,
 }
 
 /// The types of sources.
@@ -74,29 +96,48 @@ pub struct SourceError {
     pub code: ErrorCode,
     /// What happened; names the source.
     pub message: String,
+    /// The limit it is over, if that is why.
+    pub limit: Option<&'static str>,
 }
 
 impl SourceError {
     /// A failure of a source; `message` should name it.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), limit: None }
+    }
+
+    /// A source is over its limit called `limit`, which allows `allowed`, in words.
+    pub fn limit(source: &str, limit: &'static str, allowed: impl fmt::Display) -> Self {
+        let message = format!("source `{source}` is over its limit `{limit}`, which allows {allowed}");
+        Self { code: ErrorCode::LimitExceeded, message, limit: Some(limit) }
     }
 }
 
 /// The sources there are, by name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sources {
-    by_name: BTreeMap<Arc<str>, Arc<dyn Source>>,
+    clock: Arc<dyn Clock>,
+    by_name: BTreeMap<Arc<str>, Arc<Limited>>,
 }
 
 impl Sources {
+    /// None yet. Their time limits are kept by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, by_name: BTreeMap::new() }
+    }
+
     /// Adds a source under its own name; one of the same name is replaced.
     pub fn insert(&mut self, source: impl Source) {
-        self.by_name.insert(source.info().name.clone(), Arc::new(source));
+        self.by_name.insert(source.info().name.clone(), Arc::new(Limited::new(source, self.clock.clone())));
+    }
+
+    /// What their time limits are kept by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// The source of this name. `UNKNOWN_SOURCE` names those there are.
-    pub fn get(&self, name: &str) -> Result<&Arc<dyn Source>, Error> {
+    pub fn get(&self, name: &str) -> Result<&Arc<Limited>, Error> {
         self.by_name.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.by_name.keys().map(AsRef::as_ref).collect();
             let message = format!("there is no source `{name}`; there are: {}", known.join(", "));
@@ -105,7 +146,7 @@ impl Sources {
     }
 
     /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Limited>> {
         self.by_name.values()
     }
 }

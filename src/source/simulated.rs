@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::BoxStream};
+use futures::stream::BoxStream;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Args, Row, Source, SourceError, SourceInfo, SourceType, timeout::RowTimeout};
+use super::{
+    ArgDefinition, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType, template::JsonTemplate,
+};
 use crate::{clock::Clock, error::ErrorCode, model::Json};
 
 /// Stands in [`SimulatedOptions::metadata`] for the row's number.
@@ -34,8 +36,10 @@ pub struct SimulatedOptions {
     pub metadata: Option<String>,
     /// Whether and when it fails.
     pub fail: Option<SimulatedFailure>,
-    /// How long a row may take until the source counts as failed, in milliseconds.
-    pub timeout_ms: u64,
+    /// Args it takes: a text `{name}` in a fixed value stands for the arg's value.
+    pub args: Vec<ArgDefinition>,
+    /// What a read may take and give.
+    pub limits: SourceLimits,
 }
 
 /// The value of simulated rows.
@@ -67,7 +71,8 @@ impl Default for SimulatedOptions {
             value: SimulatedValue::Fixed(Json::null()),
             metadata: None,
             fail: None,
-            timeout_ms: 10_000,
+            args: Vec::new(),
+            limits: SourceLimits { concurrency: 100_000, ..SourceLimits::default() },
         }
     }
 }
@@ -77,6 +82,7 @@ impl Default for SimulatedOptions {
 pub struct SimulatedSource {
     info: SourceInfo,
     options: Arc<SimulatedOptions>,
+    value: Option<JsonTemplate>,
     clock: Arc<dyn Clock>,
     /// Each read draws a generator of its own from this one.
     random: Mutex<StdRng>,
@@ -85,15 +91,39 @@ pub struct SimulatedSource {
 
 impl SimulatedSource {
     /// A source of this name. The same `random` gives the same numbers.
-    pub fn new(name: &str, mut options: SimulatedOptions, clock: Arc<dyn Clock>, random: StdRng) -> Self {
+    ///
+    /// `INVALID_INPUT` when the value has a `{name}` that is not one of the args.
+    pub fn new(
+        name: &str,
+        mut options: SimulatedOptions,
+        clock: Arc<dyn Clock>,
+        random: StdRng,
+    ) -> Result<Self, SourceError> {
+        let value = match &options.value {
+            SimulatedValue::Fixed(value) => {
+                let template = JsonTemplate::new(value, &options.args).map_err(|what| {
+                    SourceError::new(ErrorCode::InvalidInput, format!("source `{name}`: its value {what}"))
+                })?;
+                Some(template)
+            }
+            SimulatedValue::Random => None,
+        };
         let info = SourceInfo {
             name: name.into(),
             description: options.description.take(),
             source_type: SourceType::Simulated,
-            args: Vec::new(),
-            timeout_ms: options.timeout_ms,
+            args: std::mem::take(&mut options.args),
+            limits: options.limits.clone(),
+            gives: if options.rows == 1 { Gives::Value } else { Gives::Rows },
         };
-        Self { info, options: Arc::new(options), clock, random: Mutex::new(random), produced: Arc::default() }
+        Ok(Self {
+            info,
+            options: Arc::new(options),
+            value,
+            clock,
+            random: Mutex::new(random),
+            produced: Arc::default(),
+        })
     }
 
     /// Counts the rows made by all reads so far.
@@ -108,10 +138,10 @@ impl Source for SimulatedSource {
     }
 
     fn read(&self, args: Args) -> Result<BoxStream<'static, Result<Row, SourceError>>, SourceError> {
-        args.check_names(&self.info.name, &self.info.args)?;
         let read = Read {
             source: self.info.name.clone(),
             options: self.options.clone(),
+            value: self.value.as_ref().map(|template| template.fill(&args)),
             clock: self.clock.clone(),
             random: self.random.lock().unwrap_or_else(PoisonError::into_inner).fork(),
             produced: self.produced.clone(),
@@ -122,7 +152,7 @@ impl Source for SimulatedSource {
             let row = read.next().await?;
             Some((row, read))
         });
-        Ok(RowTimeout::new(Box::pin(rows), &self.info, self.clock.clone()).boxed())
+        Ok(Box::pin(rows))
     }
 }
 
@@ -131,6 +161,8 @@ impl Source for SimulatedSource {
 struct Read {
     source: Arc<str>,
     options: Arc<SimulatedOptions>,
+    /// Every row's; `None`: a random one each.
+    value: Option<Json>,
     clock: Arc<dyn Clock>,
     random: StdRng,
     produced: Arc<AtomicU64>,
@@ -154,9 +186,9 @@ impl Read {
         }
         self.next_id += 1;
         self.produced.fetch_add(1, Ordering::Relaxed);
-        let value = match &options.value {
-            SimulatedValue::Fixed(value) => value.clone(),
-            SimulatedValue::Random => Json::from(serde_json::Value::from(self.random.random::<f64>())),
+        let value = match &self.value {
+            Some(value) => value.clone(),
+            None => Json::from(serde_json::Value::from(self.random.random::<f64>())),
         };
         let metadata = options.metadata.as_ref().map(|text| {
             let text = text.replace(ID_PLACE, &id.to_string());
@@ -182,16 +214,21 @@ impl Read {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
+    use futures::{FutureExt, StreamExt};
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{
+        clock::ManualClock,
+        source::{ArgType, Limited},
+    };
 
     type Rows = BoxStream<'static, Result<Row, SourceError>>;
 
-    fn source(options: SimulatedOptions) -> (SimulatedSource, ManualClock) {
+    fn source(options: SimulatedOptions) -> (Limited<SimulatedSource>, ManualClock) {
         let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
-        (SimulatedSource::new("made_up", options, Arc::new(clock.clone()), StdRng::seed_from_u64(1)), clock)
+        let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+        let source = SimulatedSource::new("made_up", options, shared.clone(), StdRng::seed_from_u64(1)).unwrap();
+        (Limited::new(source, shared), clock)
     }
 
     /// The next row, if it is there without waiting.
@@ -255,7 +292,7 @@ mod tests {
     #[test]
     fn nothing_is_made_before_it_is_asked_for_or_after_the_reader_left() {
         let (source, clock) = source(random());
-        let produced = source.produced();
+        let produced = source.inner().produced();
         let mut rows = source.read(Args::none()).unwrap();
         clock.advance(Duration::from_secs(10));
         assert_eq!(produced.load(Ordering::Relaxed), 0);
@@ -296,11 +333,25 @@ mod tests {
 
     #[test]
     fn slower_than_its_timeout_is_a_timeout() {
-        let (source, clock) = source(SimulatedOptions { latency_ms: 300, timeout_ms: 100, ..Default::default() });
+        let (source, clock) = source(SimulatedOptions {
+            latency_ms: 300,
+            limits: SourceLimits { timeout_ms: 100, ..Default::default() },
+            ..Default::default()
+        });
         let mut rows = source.read(Args::none()).unwrap();
         assert!(now(&mut rows).is_none());
         clock.advance(Duration::from_millis(100));
         assert_eq!(now(&mut rows).unwrap().unwrap().unwrap_err().code, ErrorCode::Timeout);
+    }
+
+    #[test]
+    fn a_text_in_the_value_can_stand_for_an_arg() {
+        let value = SimulatedValue::Fixed(Json::parse(r#"{"id":"{id}","note":"{id}s"}"#).unwrap());
+        let args = vec![ArgDefinition::optional("id", ArgType::Number, 1)];
+        let (source, _clock) = source(SimulatedOptions { value, args, ..Default::default() });
+        let first = |args| now(&mut source.read(args).unwrap()).unwrap().unwrap().unwrap().value.to_string();
+        assert_eq!(first(Args::none().with("id", 7)), r#"{"id":7,"note":"{id}s"}"#);
+        assert_eq!(first(Args::none()), r#"{"id":1,"note":"{id}s"}"#);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) struct RowTimeout<S> {
 
 impl<S> RowTimeout<S> {
     pub(super) fn new(rows: S, info: &SourceInfo, clock: Arc<dyn Clock>) -> Self {
-        let timeout = Duration::from_millis(info.timeout_ms);
+        let timeout = Duration::from_millis(info.limits.timeout_ms);
         Self { rows: Some(rows), clock, source: info.name.clone(), timeout, alarm: None }
     }
 }
@@ -70,7 +70,11 @@ mod tests {
     use futures::{FutureExt, SinkExt, StreamExt, channel::mpsc};
 
     use super::*;
-    use crate::{clock::ManualClock, model::Json, source::SourceType};
+    use crate::{
+        clock::ManualClock,
+        model::Json,
+        source::{Gives, SourceLimits, SourceType},
+    };
 
     type Item = Result<Row, SourceError>;
 
@@ -81,7 +85,8 @@ mod tests {
             description: None,
             source_type: SourceType::Simulated,
             args: Vec::new(),
-            timeout_ms: 100,
+            limits: SourceLimits { timeout_ms: 100, ..SourceLimits::default() },
+            gives: Gives::Rows,
         };
         let (sender, receiver) = mpsc::channel(1);
         (sender, RowTimeout::new(receiver, &info, Arc::new(clock.clone())), clock)

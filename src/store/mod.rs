@@ -260,7 +260,7 @@ pub enum Order {
 }
 
 /// A page of tasks to read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskQuery {
     /// Which tasks.
     pub filter: TaskFilter,
@@ -272,6 +272,22 @@ pub struct TaskQuery {
     pub order: Order,
     /// At most so many.
     pub limit: usize,
+    /// At most about so many bytes of inputs, results and errors, but at least one task.
+    pub limit_bytes: usize,
+}
+
+impl Default for TaskQuery {
+    /// The newest 100, of any sort.
+    fn default() -> Self {
+        Self {
+            filter: TaskFilter::default(),
+            below: None,
+            above: None,
+            order: Order::default(),
+            limit: 100,
+            limit_bytes: 4 << 20,
+        }
+    }
 }
 
 /// A page of tasks.
@@ -324,8 +340,11 @@ pub enum StoreError {
     #[error("attempt {} of {} is no longer the running one", .0.attempt, .0.task)]
     Stale(AttemptRef),
     /// The disk, or the database's own limit, is full. Nothing was written; it may work later.
-    #[error("the store is full: free some disk space, then try again")]
+    #[error("the store is full: free disk space (or raise `max_database_bytes`, if it is set), then try again")]
     Full,
+    /// Another program has locked the database. Nothing was written; it works again when the lock is gone.
+    #[error("another program has locked the store's database: try again when it has ended")]
+    Locked,
     /// The store does not work any more; the process has to be started again.
     #[error("the store has failed: {0}")]
     Failed(String),
@@ -335,6 +354,13 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether nothing was written, and the same write can succeed later.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Full | Self::Locked)
+    }
 }
 
 /// Why a store could not be opened. The text says what to do.

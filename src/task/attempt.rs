@@ -13,11 +13,9 @@ use super::{
 };
 use crate::{
     model::{CancelStep, Cancellation, EventBody, Json, LogLevel, Outcome, TaskError, TaskStatus, code},
-    store::{Attempt, AttemptWrite, StoreError},
+    store::{Attempt, AttemptWrite},
 };
 
-/// Wait before an outcome is written again that found the store full.
-const FULL_RETRY: Duration = Duration::from_millis(500);
 /// How long a handler that is dropped may take to come to its next await before that is reported.
 const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -40,7 +38,7 @@ enum End {
 /// Runs an attempt and records how it ended.
 pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running) {
     let stale = CancellationToken::new();
-    let recorder = Recorder::new(shared.store.clone(), shared.clock.clone(), &attempt, &shared.options, stale.clone());
+    let recorder = Recorder::new(&shared, &attempt, stale.clone());
     let end = handle(&shared, &attempt, &running, recorder.clone(), &stale).await;
     let over = recorder.over();
     let write = recorder.close().await;
@@ -72,6 +70,7 @@ async fn handle(
         by: attempt.by,
         recorder: recorder.clone(),
         stop: running.stop.clone(),
+        cancel: running.cancel.clone(),
         options: shared.options.clone(),
         clock: shared.clock.clone(),
     };
@@ -280,12 +279,13 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
     })
 }
 
-/// Writes the outcome; waits while the store is full. The write keeps its number, so it can be repeated.
+/// Writes the outcome; waits while the store is full, unless the server is to stop: then the next start finds the
+/// attempt lost. The write keeps its number, so it can be repeated.
 async fn finish(shared: &Shared, write: AttemptWrite, outcome: Outcome) -> Option<TaskStatus> {
     loop {
         match shared.store.finish(write.clone(), outcome.clone()).await {
             Ok(status) => return Some(status),
-            Err(StoreError::Full) => shared.clock.sleep(FULL_RETRY).await,
+            Err(error) if error.passes() && !shared.release.is_cancelled() => shared.wait_for_space().await,
             Err(error) => {
                 let (task, attempt) = (write.by.task, write.by.attempt);
                 tracing::warn!(%task, attempt, %error, "the end of an attempt could not be recorded");

@@ -16,6 +16,7 @@ pub struct JobContext {
     pub(super) by: AttemptRef,
     pub(super) recorder: Arc<Recorder>,
     pub(super) stop: CancellationToken,
+    pub(super) cancel: CancellationToken,
     pub(super) options: Arc<TaskOptions>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -44,7 +45,7 @@ impl JobContext {
     /// Says how far it has come: a percentage, or a [`Progress`]. As cheap as you like: what comes faster
     /// than once per 20 ms is coalesced, the newest always shows, and the last before the end is kept.
     pub fn progress(&self, progress: impl Into<Progress>) {
-        let mut progress = progress.into();
+        let mut progress = Progress::sound(progress.into());
         if let Some(message) = &mut progress.message {
             cut(message, self.options.max_message_bytes);
         }
@@ -89,6 +90,11 @@ impl JobContext {
     /// Ends when the attempt should stop: the task was cancelled, or the server is shutting down.
     pub async fn cancelled(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Whether the attempt should stop because somebody asked for the task to be cancelled, not for a shutdown.
+    pub fn is_cancel_requested(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// Whether the attempt should stop. A handler that goes on is dropped after the kind's `cancel_grace_ms`.

@@ -23,12 +23,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 let next = [claimed.next_due, claimed.next_deadline].into_iter().flatten().min();
                 next.map_or(POLL, |next| (next - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL))
             }
-            Err(StoreError::Closed) => return,
-            Err(error @ StoreError::Failed(_)) => {
-                tracing::error!(%error, "no task can be run any more");
-                shared.failed.cancel();
-                return;
-            }
+            // Not the dispatcher's to say: see `watch_store`.
+            Err(StoreError::Closed | StoreError::Failed(_)) => return,
             Err(error) => {
                 tracing::warn!(%error, "tasks could not be claimed");
                 PAUSE

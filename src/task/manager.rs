@@ -22,7 +22,11 @@ use crate::{
     store::{Attempt, AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
 };
 
+/// Wait before a write is tried again that found the store full.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
 /// Starts tasks, runs them, and tells about them. A handle: cloning it is cheap, all clones are the same manager.
+/// It works until [`close`](Self::close), also when the last handle was dropped: close it to let go of the store.
 #[derive(Debug, Clone)]
 pub struct TaskManager {
     shared: Arc<Shared>,
@@ -78,7 +82,7 @@ impl TaskManager {
         let journal = Journal::new(store.clone(), journal);
         let lost = store.recover().await?;
         if lost > 0 {
-            tracing::warn!(lost, "attempts were lost when the server ended; their tasks run again");
+            tracing::warn!(lost, "attempts were lost when the server ended");
         }
         let shared = Arc::new(Shared {
             store,
@@ -96,6 +100,7 @@ impl TaskManager {
             random: Mutex::new(StdRng::seed_from_u64(seed)),
         });
         tokio::spawn(dispatcher::run(shared.clone()));
+        tokio::spawn(watch_store(shared.clone()));
         tokio::spawn(retention::run(shared.clone()));
         Ok(Self { shared })
     }
@@ -153,10 +158,8 @@ impl TaskManager {
 
     /// Starts tasks, all or none, in one commit.
     pub async fn start_all(&self, requests: Vec<StartTask>) -> Result<Vec<Started>, Error> {
+        self.open_for_starts()?;
         let shared = &self.shared;
-        if shared.closing.is_cancelled() {
-            return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down: try again soon"));
-        }
         if requests.len() > shared.options.max_batch_tasks {
             return Err(Error::limit("max_batch_tasks", format_args!("{} tasks", shared.options.max_batch_tasks)));
         }
@@ -193,6 +196,13 @@ impl TaskManager {
         Ok(task)
     }
 
+    fn open_for_starts(&self) -> Result<(), Error> {
+        match self.shared.closing.is_cancelled() {
+            false => Ok(()),
+            true => Err(Error::new(ErrorCode::Unavailable, "the server is shutting down: try again soon")),
+        }
+    }
+
     /// Deletes an ended task with all that belongs to it; streams of it end. Its idempotency key is free again.
     pub async fn delete(&self, id: TaskId) -> Result<(), Error> {
         // In slices, between which others write.
@@ -222,6 +232,11 @@ impl TaskManager {
 
     /// Starts a new task that repeats an ended one.
     pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
+        self.open_for_starts()?;
+        let kind = self.shared.store.tasks(vec![id]).await?.pop().flatten().map(|task| task.kind);
+        if let Some(kind) = kind {
+            self.shared.registry.info(&kind)?;
+        }
         let task = self.shared.store.retry(id).await?;
         self.shared.wake.notify_one();
         Ok(task)
@@ -300,10 +315,27 @@ impl TaskManager {
     }
 }
 
+/// A store that ends its feed before it was closed has failed.
+async fn watch_store(shared: Arc<Shared>) {
+    shared.journal.closed().await;
+    if !shared.closing.is_cancelled() {
+        tracing::error!("the store has failed: no task can be started or run any more");
+        shared.failed.cancel();
+    }
+}
+
 impl Shared {
     /// How many more attempts may begin.
     pub(super) fn room(&self) -> usize {
         self.options.concurrency.max(1).saturating_sub(self.running().len())
+    }
+
+    /// Waits before a write is tried again that found the store full; not longer than until handlers are told to stop.
+    pub(super) async fn wait_for_space(&self) {
+        tokio::select! {
+            () = self.clock.sleep(FULL_RETRY) => {}
+            () = self.release.cancelled() => {}
+        }
     }
 
     /// Notes that an attempt is under way.

@@ -13,6 +13,7 @@ pub mod jobs;
 mod manager;
 mod options;
 mod policy;
+pub mod program;
 mod recorder;
 mod registry;
 mod request;

@@ -12,20 +12,15 @@ use std::{
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::TaskOptions;
+use super::manager::Shared;
 use crate::{
-    clock::Clock,
     model::{EventBody, Progress},
-    store::{Attempt, AttemptRef, AttemptWrite, NewEvent, Store, StoreError},
+    store::{Attempt, AttemptRef, AttemptWrite, NewEvent},
 };
-
-/// Wait before a write is tried again that found the store full.
-const FULL_RETRY: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Recorder {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
     by: AttemptRef,
     interval: Duration,
     max_events: usize,
@@ -71,16 +66,10 @@ struct Size {
 pub(super) struct Closed;
 
 impl Recorder {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        attempt: &Attempt,
-        options: &TaskOptions,
-        stale: CancellationToken,
-    ) -> Arc<Self> {
+    pub(super) fn new(shared: &Arc<Shared>, attempt: &Attempt, stale: CancellationToken) -> Arc<Self> {
+        let options = &shared.options;
         Arc::new(Self {
-            store,
-            clock,
+            shared: shared.clone(),
             by: attempt.by,
             interval: Duration::from_millis(options.progress_interval_ms),
             max_events: options.max_waiting_events.max(1),
@@ -100,7 +89,7 @@ impl Recorder {
 
     /// Reports progress. Never waits; what nothing has shown yet is replaced.
     pub(super) fn progress(self: &Arc<Self>, progress: Progress) {
-        let event = NewEvent { at: self.clock.now(), body: EventBody::Progress(progress) };
+        let event = NewEvent { at: self.shared.clock.now(), body: EventBody::Progress(progress) };
         let mut waiting = self.lock();
         if !waiting.closed {
             waiting.progress = Some(event);
@@ -111,7 +100,7 @@ impl Recorder {
     /// Adds an event, after waiting for room.
     pub(super) async fn add(self: &Arc<Self>, body: EventBody) -> Result<(), Closed> {
         let bytes = body.weight_bytes();
-        let event = NewEvent { at: self.clock.now(), body };
+        let event = NewEvent { at: self.shared.clock.now(), body };
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
@@ -211,14 +200,14 @@ impl Recorder {
             };
             drop(number);
             tokio::select! {
-                () = self.clock.sleep(pause) => {}
+                () = self.shared.clock.sleep(pause) => {}
                 () = self.news.notified() => {}
             }
         }
     }
 
     fn take(&self, waiting: &mut Waiting) -> Next {
-        let now = self.clock.elapsed();
+        let now = self.shared.clock.elapsed();
         let due = waiting.progress_sent.map_or(Duration::ZERO, |sent| (sent + self.interval).saturating_sub(now));
         if waiting.progress.is_some() && due.is_zero() {
             let progress = waiting.progress.take();
@@ -242,10 +231,12 @@ impl Recorder {
 
     async fn write(&self, write: AttemptWrite) {
         loop {
-            match self.store.record(write.clone()).await {
+            match self.shared.store.record(write.clone()).await {
                 Ok(()) => return,
                 // Nothing is lost: the handler waits in `add` until there is room again.
-                Err(StoreError::Full) => self.clock.sleep(FULL_RETRY).await,
+                Err(error) if error.passes() && !self.shared.release.is_cancelled() => {
+                    self.shared.wait_for_space().await;
+                }
                 Err(error) => {
                     tracing::warn!(task = %self.by.task, attempt = self.by.attempt, %error, "an attempt cannot record");
                     self.lock().closed = true;

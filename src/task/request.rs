@@ -12,9 +12,8 @@ use crate::{
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 /// The most attempts a task can ask for.
 const MAX_ATTEMPTS: u32 = 1000;
-
-/// The longest time a task can ask for, in milliseconds: a hundred years.
-const MAX_MS: u64 = 3_155_760_000_000;
+/// The longest time a task can ask for, in milliseconds: what GraphQL's `Int` can carry, almost 25 days.
+const MAX_MS: u64 = i32::MAX as u64;
 
 /// A request to start a task, as its client makes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

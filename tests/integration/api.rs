@@ -504,7 +504,9 @@ async fn kinds_and_sources_are_listed() {
         data["kinds"].as_array().unwrap().iter().map(|kind| kind["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["collect", "echo", "simulate", "wait"]);
     assert_eq!((&data["kinds"][0]["type"], &data["kinds"][1]["type"]), (&json!("BUILT_IN"), &json!("HANDLER")));
-    assert_eq!((&data["sources"][0]["name"], &data["sources"][0]["type"]), (&json!("random"), &json!("SIMULATED")));
+    let sources = data["sources"].as_array().unwrap();
+    let random = sources.iter().find(|source| source["name"] == "random").unwrap();
+    assert_eq!((&random["type"], &random["args"]), (&json!("SIMULATED"), &json!([])));
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@ use std::{
     process::{Command, Output},
 };
 
+use crate::support::server::Server;
+
 fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
-    for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "LOG"] {
+    for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "TOKEN", "TOKEN_FILE", "LOG"] {
         command.env_remove(format!("MEANWHILE_{variable}"));
     }
     command.current_dir(folder).args(args).envs(variables.iter().copied()).output().unwrap()
@@ -35,11 +37,41 @@ fn a_wrong_configuration_is_one_line_that_says_where() {
 }
 
 #[test]
+fn a_variable_that_is_empty_says_nothing_and_a_wrong_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = meanwhile(folder.path(), &["schema"], &[("MEANWHILE_LISTEN", ""), ("MEANWHILE_CONFIG", "")]);
+    assert!(output.status.success(), "{output:?}");
+    let output = meanwhile(folder.path(), &["serve"], &[("MEANWHILE_LISTEN", "8000")]);
+    let (code, message) = failure(&output);
+    assert!(code == 2 && message.contains("environment variable MEANWHILE_LISTEN"), "{message}");
+    let output = meanwhile(folder.path(), &["serve", "--listen=1"], &[("MEANWHILE_LISTEN", "8000")]);
+    assert!(!failure(&output).1.contains("MEANWHILE_LISTEN."), "{output:?}");
+}
+
+#[test]
 fn a_missing_configuration_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (code, message) = failure(&meanwhile(folder.path(), &["--config", "no.toml"], &[]));
     assert_eq!(code, 78);
     assert!(message.contains("no.toml") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn listening_beyond_the_loopback_without_a_token_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, message) = failure(&meanwhile(folder.path(), &["--listen", "0.0.0.0:0"], &[]));
+    assert_eq!(code, 78);
+    assert!(message.contains("--token-file") && message.contains("--insecure"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    // With either it gets as far as the port, which this user cannot have.
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (args, variables) in
+        [(&["--insecure"][..], &[][..]), (&[], &[("MEANWHILE_TOKEN", "a-token-of-enough-characters")])]
+    {
+        let (code, message) = failure(&meanwhile(folder.path(), &[&["--listen", &address], args].concat(), variables));
+        assert_eq!(code, 69, "{args:?}: {message}");
+    }
 }
 
 #[test]
@@ -109,4 +141,55 @@ fn the_committed_schema_is_the_one_the_program_prints() {
     let printed = String::from_utf8(output.stdout).unwrap();
     let committed = include_str!("../../schema.graphql");
     assert!(printed == committed, "schema.graphql is out of date: run `cargo run -- schema > schema.graphql`");
+}
+
+/// What `meanwhile` says that is asked to use this folder.
+fn refused(data: &Path) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    failure(&meanwhile(folder.path(), &["--listen", "localhost:0", "--data", data.to_str().unwrap()], &[]))
+}
+
+#[test]
+fn a_folder_in_use_and_a_newer_database_have_exit_codes_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, None);
+    let (code, message) = refused(&data);
+    assert!(code == 73 && message.contains("in use") && message.lines().count() == 1, "{code}: {message}");
+    drop(server);
+    let database = rusqlite::Connection::open(data.join("meanwhile.db")).unwrap();
+    database.pragma_update(None, "user_version", 9_999).unwrap();
+    drop(database);
+    let (code, message) = refused(&data);
+    assert!(code == 65 && message.contains("newer") && message.lines().count() == 1, "{code}: {message}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn sigterm_stops_the_server_gracefully_and_a_second_one_at_once() {
+    use futures::StreamExt;
+    use serde_json::json;
+
+    use crate::support::server::{data, signal, subscribe};
+
+    let folder = tempfile::tempdir().unwrap();
+    let start = "mutation($input: JSON) { startTask(input: { kind: \"simulate\", input: $input }) { task { id } } }";
+    let path = folder.path().join("data");
+    // One that ends in time, and one that does not.
+    for (steps, signals, status) in [(20, 1, "COMPLETED"), (1_000_000, 2, "PENDING")] {
+        let server = Server::start(&path, None);
+        let input = json!({ "input": { "steps": steps, "stepMs": 20 } });
+        let id = data(server.url(), start, input).await["startTask"]["task"]["id"].clone();
+        let progress = "subscription($id: ID!) { taskProgress(id: $id) { status percent } }";
+        let mut states = subscribe(server.url(), progress, json!({ "id": id })).await.unwrap();
+        // It runs.
+        while states.next().await.unwrap().unwrap()["data"]["taskProgress"]["status"] != "RUNNING" {}
+        for _ in 0..signals {
+            signal(&server, "TERM");
+        }
+        assert_eq!(server.ended().await, Some(0), "a graceful end is exit code 0");
+        let journal = rusqlite::Connection::open(path.join("meanwhile.db")).unwrap();
+        let found: u32 = journal.query_row("SELECT status FROM task ORDER BY id DESC", [], |row| row.get(0)).unwrap();
+        assert_eq!(["PENDING", "RUNNING", "COMPLETED"][found as usize], status);
+    }
 }

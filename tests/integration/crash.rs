@@ -279,7 +279,12 @@ async fn kill_and_check(kills: u64, seed: u64) {
         let mut server = start(folder.path(), &config).await;
         at.send_replace(Some(server.url().to_owned()));
         let enough = *seen.borrow() + random.random_range(1..200);
-        seen.wait_for(|seen| *seen >= enough).await.unwrap();
+        tokio::select! {
+            progress = seen.wait_for(|seen| *seen >= enough) => drop(progress.unwrap()),
+            // Before they are told to stop, a client only ends by failing.
+            Some(ended) = starters.join_next() => ended.unwrap(),
+            Some(ended) = followers.join_next() => ended.unwrap(),
+        }
         for _ in 0..random.random_range(0..200) {
             tokio::task::yield_now().await;
         }

@@ -1,6 +1,6 @@
 //! Following the journal: no gap, no duplicate, whatever happens in between.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use meanwhile::{
@@ -170,4 +170,32 @@ async fn changes_of_any_task_reach_those_who_watch_lists_and_a_lag_is_told() {
     // All ten were logged meanwhile, in a log of four.
     assert!(matches!(changes.next().await, Some(Changed::Missed)));
     assert!(changes.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_memory_is_behind_the_store_is_not_refused() {
+    let bench = Arc::new(Bench::new());
+    let by = bench.running().await;
+    // Somebody follows, so that memory knows a head of its own.
+    let first = tokio::spawn(seqs(bench.journal.follow(by.task, 0)));
+    let writer = tokio::spawn({
+        let bench = bench.clone();
+        async move {
+            for number in 1..=1000 {
+                bench.log(by, number, 3).await;
+            }
+            bench.complete(by).await;
+        }
+    });
+    while !writer.is_finished() {
+        // Begins after an event that the store knows of, and memory perhaps not yet.
+        let mut watch = pin!(bench.journal.watch(by.task, None));
+        watch.next().await.unwrap().unwrap();
+        let soon = tokio::time::timeout(Duration::from_millis(1), watch.next()).await;
+        assert!(!matches!(soon, Ok(Some(Err(_)))), "{soon:?}");
+    }
+    let last = first.await.unwrap().len() as u64;
+    let after = |seq| bench.journal.follow(by.task, seq).try_collect::<Vec<_>>();
+    assert_eq!(after(last).await.unwrap(), Vec::<Vec<Followed>>::new());
+    assert_eq!(after(last + 1).await.unwrap_err(), FollowError::Ahead { task: by.task, after: last + 1, head: last });
 }

@@ -2,14 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
+mod access;
 mod api;
+mod backup;
 mod cli;
 mod crash;
 mod http;
+mod joins;
 mod journal;
 mod large;
+mod legacy_websocket;
+mod limits;
+mod multipart;
 mod power_loss;
+#[cfg(target_os = "linux")]
+mod program_examples;
+#[cfg(target_os = "linux")]
+mod programs;
+mod resume;
 mod sqlite_store;
+mod sse;
 mod store_conformance;
 mod store_model;
 mod support;

@@ -98,7 +98,8 @@ async fn a_database_of_an_older_program_is_brought_up_to_date_with_its_tasks() {
     let old = Connection::open(folder.path().join("meanwhile.db")).unwrap();
     old.execute_batch(include_str!("../../src/store/sqlite/migrations/0001_tasks_and_events.sql")).unwrap();
     old.execute_batch(
-        "PRAGMA user_version = 1;
+        "PRAGMA application_id = 1297565772;
+         PRAGMA user_version = 1;
          INSERT INTO store (generation) VALUES (42);
          INSERT INTO kind (id, name) VALUES (1, 'k');
          INSERT INTO task (id, kind, status, priority, run_at, head, max_attempts, max_lost, tags, input)
@@ -136,6 +137,17 @@ async fn a_file_that_is_no_database_is_reported() {
         .unwrap();
     let opened = open(folder.path(), &SqliteOptions::default(), &clock);
     assert!(matches!(opened, Err(OpenError::Unusable(_))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_left_alone() {
+    let (folder, clock) = (Folder::new(), conformance::clock());
+    let database = Connection::open(folder.path().join("meanwhile.db")).unwrap();
+    database.execute_batch("CREATE TABLE store (x); PRAGMA user_version = 1").unwrap();
+    drop(database);
+    let opened = open(folder.path(), &SqliteOptions::default(), &clock);
+    let Err(OpenError::Unusable(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("not one of meanwhile") && message.lines().count() == 1, "{message}");
 }
 
 #[tokio::test]

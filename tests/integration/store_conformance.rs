@@ -274,8 +274,11 @@ pub(crate) async fn lists_page_both_ways_and_filter(place: &impl Place) {
         clock.advance(Duration::from_millis(10));
     }
     store.cancel(ids[4], None).await.unwrap();
+    let small = TaskQuery { limit_bytes: 0, ..TaskQuery::default() };
+    let page = store.list(small).await.unwrap();
+    assert_eq!((page.tasks.len(), page.has_more), (1, true), "a page over its bytes has one task, and goes on");
     let list = async |filter: TaskFilter, order, below, above, limit| {
-        let page = store.list(TaskQuery { filter, order, below, above, limit }).await.unwrap();
+        let page = store.list(TaskQuery { filter, order, below, above, limit, ..TaskQuery::default() }).await.unwrap();
         (page.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), page.has_more)
     };
     let all = TaskFilter::default();

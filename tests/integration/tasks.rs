@@ -12,8 +12,13 @@ use futures::TryStreamExt;
 use meanwhile::{
     clock::{Clock, ManualClock, SystemClock},
     error::ErrorCode,
+    journal::JournalOptions,
     model::{EventBody, LogLevel, Progress, TaskStatus, code},
-    task::{JobContext, JobError, KindOptions, KindPolicy, Retry, StartTask, TaskOptions},
+    store::{
+        Store, StoreError,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
+    task::{JobContext, JobError, KindOptions, KindPolicy, Retry, StartTask, TaskManager, TaskOptions},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -235,4 +240,67 @@ async fn requests_over_a_limit_are_refused_by_name() {
         assert!(error.to_string().contains(named), "{error}");
     }
     assert_eq!(tasks.count(Default::default(), 10).await.unwrap(), 0, "nothing was started");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_told_at_once() {
+    let tasks = Tasks::new().await;
+    // Another program breaks the database.
+    let database = rusqlite::Connection::open(tasks.folder.path().join("meanwhile.db")).unwrap();
+    database.execute_batch("DROP TABLE task_tag; DROP TABLE event; DROP TABLE task").unwrap();
+    let error = tasks.start(StartTask::new("k")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::UnknownKind);
+    tasks.register("k", async |_: JobContext, (): ()| Ok(())).unwrap();
+    let error = tasks.start(StartTask::new("k")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    tokio::time::timeout(Duration::from_secs(10), tasks.failed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_store_does_not_keep_the_manager_from_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let options = SqliteOptions { max_pages: Some(100), ..SqliteOptions::default() };
+    let store = Arc::new(SqliteStore::open(folder.path(), &options, clock.clone()).unwrap());
+    let options = TaskOptions { release_grace_ms: 1, ..TaskOptions::default() };
+    let manager = TaskManager::open(store.clone(), clock.clone(), options, JournalOptions::default(), 1).await.unwrap();
+    let fill = async |ctx: JobContext, (): ()| -> Result<(), JobError> {
+        loop {
+            ctx.chunk(&"x".repeat(10_000)).await?;
+        }
+    };
+    manager.register("fill", fill).unwrap();
+    let id = manager.start(StartTask::new("fill")).await.unwrap().id;
+    while store.start(vec![crate::support::new_task("k")]).await != Err(StoreError::Full) {}
+    tokio::time::timeout(Duration::from_secs(30), manager.close(async {})).await.unwrap();
+
+    // With more room, the attempt that could say nothing is found lost.
+    let manager = open(folder.path(), clock, TaskOptions::default()).await;
+    assert_eq!(manager.get(id).await.unwrap().unwrap().error.unwrap().code, code::ATTEMPT_LOST);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_cannot_be_repeated() {
+    let tasks = Tasks::new().await;
+    tasks.register("k", async |_: JobContext, (): ()| Ok(())).unwrap();
+    let task = tasks.run(StartTask::new("k")).await;
+    tasks.close(async {}).await;
+    let again = open(tasks.folder.path(), Arc::new(SystemClock::default()), TaskOptions::default()).await;
+    assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::UnknownKind);
+    again.close(async {}).await;
+    assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn progress_that_is_no_number_is_brought_inside() {
+    let tasks = Tasks::new().await;
+    tasks
+        .register("odd", |ctx: JobContext, ()| async move {
+            ctx.progress(Progress { percent: f64::NAN, done: Some(f64::INFINITY), total: None, message: None });
+            ctx.log(LogLevel::Info, "so that it is recorded").await?;
+            Err::<(), _>(JobError::new("so that the last progress is not 100").retry(Retry::Never))
+        })
+        .unwrap();
+    let task = tasks.run(StartTask::new("odd")).await;
+    assert_eq!((task.status, task.progress.percent, task.progress.done), (TaskStatus::Failed, 0.0, None));
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
 use crate::support::{
+    server::client,
     socket::Socket,
     toy::{ToyServer, serve},
 };
@@ -433,9 +434,7 @@ async fn overload_closes_with_1013_and_names_the_limit() {
     let mut second = Socket::connect(server.address, PROTOCOL).await;
     assert_eq!(second.closed().await, (1013, "Over max_connections, try again later".to_owned()));
     drop((first, second));
-    while server.context.connections.open() > 0 {
-        tokio::task::yield_now().await;
-    }
+    server.none_open().await;
     Socket::ready(server.address).await;
 }
 
@@ -556,11 +555,10 @@ async fn cursors_that_are_none_are_4400() {
 #[tokio::test]
 async fn a_plain_get_that_asks_for_another_upgrade_is_not_a_websocket() {
     let server = ToyServer::start().await;
-    let request =
-        reqwest::Client::new().get(server.url()).header("connection", "upgrade").header("upgrade", "websocket");
+    let request = client().get(server.url()).header("connection", "upgrade").header("upgrade", "websocket");
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 400);
-    let response = reqwest::Client::new().get(server.url()).header("upgrade", "h2c").send().await.unwrap();
+    let response = client().get(server.url()).header("upgrade", "h2c").send().await.unwrap();
     assert_eq!(response.status(), 400);
     assert!(response.text().await.unwrap().contains("`query` is missing"));
 }

@@ -61,8 +61,13 @@ struct Watcher {
     changes: Changes,
     filter: TaskFilter,
     wants_tasks: bool,
+    /// What is to be told next, and what after that.
     ready: VecDeque<TaskChange>,
+    seen: VecDeque<(TaskId, Move)>,
 }
+
+/// Tasks read at once: whole, so few.
+const READ_TASKS: usize = 16;
 
 /// The changes of tasks that fit the filter. Without `wants_tasks` no task is read.
 pub(super) fn watch_changes(
@@ -72,7 +77,14 @@ pub(super) fn watch_changes(
 ) -> impl Stream<Item = Result<TaskChange, Error>> + use<> {
     // From before the first `SYNC` is sent: what happens while the client reads the list is told.
     let changes = manager.journal().changes();
-    let watcher = Watcher { manager, changes, filter, wants_tasks, ready: VecDeque::from([TaskChange::SYNC]) };
+    let watcher = Watcher {
+        manager,
+        changes,
+        filter,
+        wants_tasks,
+        ready: VecDeque::from([TaskChange::SYNC]),
+        seen: VecDeque::new(),
+    };
     stream::try_unfold(watcher, |mut watcher| async move { Ok(Some((watcher.next().await?, watcher))) })
 }
 
@@ -82,23 +94,30 @@ impl Watcher {
             if let Some(change) = self.ready.pop_front() {
                 return Ok(change);
             }
+            if !self.seen.is_empty() {
+                self.prepare().await?;
+                continue;
+            }
             match self.changes.next().await {
                 None => return Err(Error::new(ErrorCode::Unavailable, "the server is shutting down: come back soon")),
                 Some(Changed::Missed) => return Ok(TaskChange::SYNC),
                 Some(Changed::Tasks(changes)) => {
-                    let seen = changes
+                    let seen: Vec<_> = changes
                         .iter()
                         .filter_map(|change| {
                             Some((change.task, seen_through(&self.filter, change.task, &change.change)?))
                         })
                         .collect();
-                    self.prepare(newest(seen)).await?;
+                    self.seen.extend(newest(seen));
                 }
             }
         }
     }
 
-    async fn prepare(&mut self, seen: Vec<(TaskId, Move)>) -> Result<(), Error> {
+    /// Makes some of what was seen ready.
+    async fn prepare(&mut self) -> Result<(), Error> {
+        let count = self.seen.len().min(if self.wants_tasks { READ_TASKS } else { usize::MAX });
+        let seen: Vec<_> = self.seen.drain(..count).collect();
         let mut tasks = HashMap::new();
         if self.wants_tasks {
             let ids: HashSet<TaskId> = seen.iter().map(|(id, _)| *id).collect();

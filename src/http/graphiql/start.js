@@ -36,13 +36,14 @@
 
   // When the connection drops, the client subscribes again with the same operation id, and the server goes on
   // after the cursor that is named for it here. GraphiQL runs one operation at a time, so one is enough.
-  function subscriptionClient() {
+  // A WebSocket has no headers: what stands in the page's `Authorization` header goes with its first message.
+  function subscriptionClient(authorization) {
     let cursors = {};
     const url = new URL(endpoint);
     url.protocol = url.protocol.replace("http", "ws");
     return graphqlWs.createClient({
       url: url.href,
-      connectionParams: () => ({ cursors }),
+      connectionParams: () => ({ cursors, ...authorization() }),
       on: {
         message({ type, id, payload }) {
           const cursor = type === "next" && payload.extensions?.cursor;
@@ -53,14 +54,20 @@
   }
 
   function taskFetcher() {
+    let headers = {};
+    const authorization = () => {
+      const [, value] = Object.entries(headers).find(([name]) => name.toLowerCase() === "authorization") ?? [];
+      return value ? { authorization: value } : {};
+    };
     const fetcher = GraphiQL.createFetcher({
       url: endpoint.href,
-      wsClient: subscriptionClient(),
+      wsClient: subscriptionClient(authorization),
       // Queries and mutations have one answer here.
       enableIncrementalDelivery: false,
     });
     let lastStarted = "";
     return async (operation, options) => {
+      headers = options?.headers ?? {};
       const { variables } = operation;
       const request = variables?.id === "" ? { ...operation, variables: { ...variables, id: lastStarted } } : operation;
       const result = await fetcher(request, options);

@@ -9,6 +9,8 @@ const MAX_REASON_BYTES: usize = 123;
 /// 1012, 1013, 4403 and 4408, and never after the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloseReason {
+    /// 1000: the client asked for it.
+    Done,
     /// 1002: the bytes are not the WebSocket protocol.
     Protocol,
     /// 1007: a text message is not UTF-8.
@@ -39,6 +41,7 @@ impl CloseReason {
     /// The code of the close frame.
     pub fn code(&self) -> u16 {
         match self {
+            Self::Done => 1000,
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
             Self::MessageTooLarge(_) => 1009,
@@ -57,6 +60,7 @@ impl CloseReason {
     /// What the close frame says, for people.
     pub fn text(&self) -> Cow<'static, str> {
         match self {
+            Self::Done => "".into(),
             Self::Protocol => "WebSocket protocol violated".into(),
             Self::NotUtf8 => "Text must be UTF-8".into(),
             Self::MessageTooLarge(bytes) => format!("Over max_message_bytes, which is {bytes}").into(),

@@ -26,14 +26,18 @@ use super::{
     close::CloseReason,
     message::ClientMessage,
     operations::{Operations, Turn},
-    timers::{Alarm, Heartbeat, Pulse, Rate},
-    transport_ws as protocol,
+    subprotocol::Subprotocol,
+    timers::{Heartbeat, Pulse, Rate},
     wake::Source,
 };
 use crate::{
     error::Error,
     graphql::{GraphqlService, ResumeCursor},
-    http::operation::{Operation, Outcome, failure},
+    http::{
+        access::{Caller, INIT_NEEDS_TOKEN},
+        alarm::Alarm,
+        operation::{Outcome, failure},
+    },
 };
 
 /// How many messages are read and sent before other tasks have their turn.
@@ -63,6 +67,9 @@ enum Phase {
 
 pub(super) struct Connection<S> {
     socket: WebSocket,
+    protocol: Subprotocol,
+    /// From the request that became this connection.
+    caller: Caller,
     server: Arc<Server<S>>,
     phase: Phase,
     /// From the payload of `connection_init`, by operation id. Each is used once.
@@ -85,11 +92,13 @@ pub(super) struct Connection<S> {
     init_deadline: Alarm,
     write_deadline: Alarm,
     heartbeat: Heartbeat,
+    /// For a message that is a sign of life.
+    keep_alive: Alarm,
     rate: Rate,
 }
 
 impl<S: GraphqlService> Connection<S> {
-    pub(super) fn new(socket: WebSocket, server: Arc<Server<S>>) -> Self {
+    pub(super) fn new(socket: WebSocket, protocol: Subprotocol, caller: Caller, server: Arc<Server<S>>) -> Self {
         let operations = Operations::default();
         let (context, options) = (&server.context, &server.options);
         let source = || Source::new(operations.task());
@@ -111,8 +120,11 @@ impl<S: GraphqlService> Connection<S> {
             write_deadline: Alarm::default(),
             heartbeat: Heartbeat::new(context.clock.clone(), options),
             rate: Rate::new(options.max_messages_per_second, context.clock.elapsed()),
+            keep_alive: Alarm::default(),
             operations,
             socket,
+            protocol,
+            caller,
             server,
         }
     }
@@ -186,9 +198,17 @@ impl<S: GraphqlService> Connection<S> {
         if let Phase::Admitting(admission) = &mut self.phase
             && let Poll::Ready(admitted) = admission.poll_unpin(cx)
         {
-            let session = admitted.map_err(|reason| End::Close(CloseReason::Forbidden(reason)))?;
-            self.phase = Phase::Acknowledged(Arc::new(session));
-            self.send_text(protocol::ack())?;
+            match admitted {
+                Ok(session) => {
+                    self.phase = Phase::Acknowledged(Arc::new(session));
+                    self.send_text(self.protocol.ack())?;
+                    self.keep_alive()?;
+                }
+                Err(reason) => return Err(self.refused(CloseReason::Forbidden(reason))),
+            }
+        }
+        if self.keep_alive.has_come(cx) {
+            self.keep_alive()?;
         }
         if self.init_deadline.has_come(cx) {
             return Err(End::Close(CloseReason::InitTimeout));
@@ -200,10 +220,30 @@ impl<S: GraphqlService> Connection<S> {
         }
     }
 
+    /// Sends a sign of life, where that is a message, and again after a while.
+    fn keep_alive(&mut self) -> Result<(), End> {
+        let Some(message) = self.protocol.keep_alive() else { return Ok(()) };
+        self.keep_alive.set(&*self.server.context.clock, Duration::from_millis(self.server.options.ping_interval_ms));
+        // The alarm has to know whom to wake.
+        self.keep_alive.has_come(&mut Context::from_waker(self.control.waker()));
+        self.send_text(message)
+    }
+
+    /// The end of a connection that is not admitted.
+    fn refused(&mut self, reason: CloseReason) -> End {
+        if let Some(message) = self.protocol.refusal(&reason)
+            && let Err(end) = self.send_text(message)
+        {
+            return end;
+        }
+        End::Close(reason)
+    }
+
     /// Reads a message, if there is one; whether there was.
     fn read(&mut self) -> Result<bool, End> {
         self.readable |= self.reading.take();
-        if !self.readable {
+        let waits = !self.protocol.awaits_acknowledgement() && matches!(self.phase, Phase::Admitting(_));
+        if !self.readable || waits {
             return Ok(false);
         }
         let cx = &mut Context::from_waker(self.reading.waker());
@@ -225,7 +265,7 @@ impl<S: GraphqlService> Connection<S> {
             return Err(End::Close(CloseReason::Overload("max_messages_per_second")));
         }
         match message {
-            Message::Text(text) => self.on_message(protocol::decode(&text).map_err(End::Close)?),
+            Message::Text(text) => self.on_message(self.protocol.decode(&text).map_err(End::Close)?),
             Message::Binary(_) => Err(End::Close(CloseReason::BadMessage("text is expected".to_owned()))),
             // The answer is queued already.
             Message::Ping(_) => {
@@ -239,24 +279,28 @@ impl<S: GraphqlService> Connection<S> {
 
     fn on_message(&mut self, message: ClientMessage) -> Result<(), End> {
         match message {
-            ClientMessage::Init(payload) => self.init(payload).map_err(End::Close),
-            ClientMessage::Ping(payload) => self.send_text(protocol::pong(payload.as_deref())),
+            ClientMessage::Init(payload) => self.init(payload),
+            ClientMessage::Ping(payload) => self.send_text(self.protocol.pong(payload.as_deref())),
             ClientMessage::Pong => Ok(()),
             ClientMessage::Subscribe { id, request } => self.subscribe(id, *request),
             ClientMessage::Complete { id } => {
                 self.operations.remove(&id);
                 Ok(())
             }
+            ClientMessage::Terminate => Err(End::Close(CloseReason::Done)),
         }
     }
 
-    fn init(&mut self, payload: Option<Value>) -> Result<(), CloseReason> {
+    fn init(&mut self, payload: Option<Value>) -> Result<(), End> {
         if !matches!(self.phase, Phase::Waiting) {
-            return Err(CloseReason::SecondInit);
+            return Err(End::Close(CloseReason::SecondInit));
         }
         self.init_deadline.clear();
+        if self.caller == Caller::Unknown && !self.server.access.knows(payload.as_ref()) {
+            return Err(self.refused(CloseReason::Forbidden(INIT_NEEDS_TOKEN.to_owned())));
+        }
         if let Some(cursors) = payload.as_ref().and_then(|payload| payload.get("cursors")) {
-            self.cursors = read_cursors(cursors)?;
+            self.cursors = read_cursors(cursors).map_err(End::Close)?;
         }
         self.phase = Phase::Admitting((self.server.context.on_connect)(payload));
         self.postponed = true;
@@ -267,6 +311,9 @@ impl<S: GraphqlService> Connection<S> {
         let Phase::Acknowledged(session) = &self.phase else {
             return Err(End::Close(CloseReason::NotAcknowledged));
         };
+        if self.protocol.replaces_operations() {
+            self.operations.remove(&id);
+        }
         if self.operations.contains(&id) {
             return Err(End::Close(CloseReason::DuplicateId(id)));
         }
@@ -284,8 +331,7 @@ impl<S: GraphqlService> Connection<S> {
         if let Some(cursor) = self.cursors.remove(&id) {
             request.data.insert(ResumeCursor(cursor));
         }
-        let server = &*self.server;
-        let operation = Operation::start(&server.service, request, Some(session.clone()), &server.document);
+        let operation = self.server.engine.start(request, Some(session.clone()));
         self.operations.insert(id, json_id, operation);
         Ok(())
     }
@@ -293,12 +339,12 @@ impl<S: GraphqlService> Connection<S> {
     fn answer(&mut self, turn: Turn) -> Result<(), End> {
         match turn {
             Turn::Outcome(id, outcome) => self.send_outcome(&id, &outcome),
-            Turn::End(id) => self.send_text(protocol::complete(&id)),
+            Turn::End(id) => self.send_text(self.protocol.complete(&id)),
         }
     }
 
     fn send_outcome(&mut self, id: &str, outcome: &Outcome) -> Result<(), End> {
-        match protocol::outcome(id, outcome) {
+        match self.protocol.outcome(id, outcome) {
             Ok(text) => self.send_text(text),
             Err(error) => {
                 tracing::error!("a response is no JSON: {error}");

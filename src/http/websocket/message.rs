@@ -14,4 +14,6 @@ pub(super) enum ClientMessage {
     Subscribe { id: String, request: Box<Request> },
     /// Ends an operation.
     Complete { id: String },
+    /// Ends the connection.
+    Terminate,
 }

@@ -1,13 +1,16 @@
-//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`.
+//! GraphQL over WebSocket: the subprotocols `graphql-transport-ws` and, for old clients, `graphql-ws`.
 //!
-//! [`transport_ws`](self) reads and writes messages, `connection` is the task of one client, `operations` what it has
+//! `transport_ws` and `legacy` read and write messages, `connection` is the task of one client, `operations` what it has
 //! asked for, `wake` tells it which of them has something.
 
 mod close;
 mod connection;
+mod envelope;
+mod legacy;
 mod message;
 mod operations;
 mod options;
+mod subprotocol;
 mod timers;
 mod transport_ws;
 mod wake;
@@ -20,10 +23,17 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
-use self::connection::{Connection, close};
 pub use self::{close::CloseReason, options::WebsocketOptions};
-use super::{HttpContext, HttpOptions};
-use crate::graphql::{DocumentLimits, GraphqlService};
+use self::{
+    connection::{Connection, close},
+    subprotocol::Subprotocol,
+};
+use super::{
+    HttpContext, HttpOptions,
+    access::{AccessOptions, Caller},
+    operation::Engine,
+};
+use crate::graphql::GraphqlService;
 
 /// Bytes read at once. Each connection holds a buffer of this size.
 const READ_BUFFER_BYTES: usize = 4 << 10;
@@ -33,8 +43,8 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 
 /// What all connections share.
 struct Server<S> {
-    service: S,
-    document: DocumentLimits,
+    engine: Arc<Engine<S>>,
+    access: AccessOptions,
     options: WebsocketOptions,
     context: HttpContext,
 }
@@ -46,14 +56,14 @@ pub(super) struct WebsocketServer<S> {
 }
 
 impl<S: GraphqlService> WebsocketServer<S> {
-    pub(super) fn new(service: S, options: &HttpOptions, context: HttpContext) -> Self {
-        let (document, options) = (options.document.clone(), options.websocket.clone());
+    pub(super) fn new(engine: Arc<Engine<S>>, options: &HttpOptions, context: HttpContext) -> Self {
+        let (access, options) = (options.access.clone(), options.websocket.clone());
         let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
-        Self { server: Arc::new(Server { service, document, options, context }), places }
+        Self { server: Arc::new(Server { engine, access, options, context }), places }
     }
 
     /// Answers a request to become a WebSocket.
-    pub(super) async fn upgrade(&self, request: Request) -> Response {
+    pub(super) async fn upgrade(&self, request: Request, caller: Caller) -> Response {
         let (mut parts, _) = request.into_parts();
         let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
             Ok(upgrade) => upgrade,
@@ -61,20 +71,20 @@ impl<S: GraphqlService> WebsocketServer<S> {
         };
         let max_message = self.server.options.max_message_bytes;
         let upgrade = upgrade
-            .protocols([transport_ws::NAME])
+            .protocols(subprotocol::NAMES)
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(max_message)
             .max_frame_size(max_message);
-        let spoken = upgrade.selected_protocol().is_some();
+        let spoken = upgrade.selected_protocol().and_then(|name| Subprotocol::named(name.to_str().ok()?));
         let (server, open) = (self.server.clone(), self.server.context.connections.enter());
         let place = self.places.clone().try_acquire_owned();
         upgrade.on_upgrade(async move |socket| {
             // A reason to close can only be told to a client that is connected.
-            match place {
-                Err(_) => close(socket, &server, &CloseReason::Overload("max_connections"), true).await,
-                Ok(_) if !spoken => close(socket, &server, &CloseReason::NoSubprotocol, true).await,
-                Ok(_place) => Connection::new(socket, server).run().await,
+            match (place, spoken) {
+                (Err(_), _) => close(socket, &server, &CloseReason::Overload("max_connections"), true).await,
+                (Ok(_), None) => close(socket, &server, &CloseReason::NoSubprotocol, true).await,
+                (Ok(_place), Some(spoken)) => Connection::new(socket, spoken, caller, server).run().await,
             }
             drop(open);
         })

@@ -1,38 +1,7 @@
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-
-use futures::{FutureExt, future::BoxFuture};
+use std::{sync::Arc, task::Context, time::Duration};
 
 use super::options::WebsocketOptions;
-use crate::clock::Clock;
-
-/// A moment that may be set, and then comes.
-#[derive(Default)]
-pub(super) struct Alarm(Option<BoxFuture<'static, ()>>);
-
-impl Alarm {
-    pub(super) fn set(&mut self, clock: &dyn Clock, after: Duration) {
-        self.0 = Some(clock.sleep(after));
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0 = None;
-    }
-
-    /// Whether it has come. It comes once.
-    pub(super) fn has_come(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.0.as_mut().map(|sleep| sleep.poll_unpin(cx)) {
-            Some(Poll::Ready(())) => {
-                self.0 = None;
-                true
-            }
-            Some(Poll::Pending) | None => false,
-        }
-    }
-}
+use crate::{clock::Clock, http::alarm::Alarm};
 
 /// Notices a client that is gone without a word: pings it when it is silent, and waits for any sign of life.
 pub(super) struct Heartbeat {

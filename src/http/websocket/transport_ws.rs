@@ -1,64 +1,35 @@
 //! The messages of the subprotocol `graphql-transport-ws`, as text.
 
 use axum::extract::ws::Utf8Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{close::CloseReason, message::ClientMessage};
-use crate::http::{operation::Outcome, params};
+use super::{
+    close::CloseReason,
+    envelope::{Envelope, framed},
+    message::ClientMessage,
+};
+use crate::http::operation::Outcome;
 
 /// Its name in `Sec-WebSocket-Protocol`.
 pub(super) const NAME: &str = "graphql-transport-ws";
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "type", default)]
-    message_type: Option<String>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
-}
-
 /// Reads a client's message.
 pub(super) fn decode(text: &str) -> Result<ClientMessage, CloseReason> {
-    let bad = |what: &str| CloseReason::BadMessage(what.to_owned());
-    if !text.trim_start().starts_with('{') {
-        return Err(bad("a JSON object is expected"));
-    }
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|error| CloseReason::BadMessage(error.to_string()))?;
-    let id = || envelope.id.clone().filter(|id| !id.is_empty()).ok_or_else(|| bad("`id` is missing"));
-    Ok(match envelope.message_type.as_deref() {
-        Some("connection_init") => ClientMessage::Init(object(envelope.payload)?),
-        Some("ping") => {
-            object(envelope.payload)?;
-            ClientMessage::Ping(envelope.payload.map(ToOwned::to_owned))
+    let envelope = Envelope::read(text)?;
+    Ok(match envelope.message_type()? {
+        "connection_init" => ClientMessage::Init(envelope.object()?),
+        "ping" => {
+            envelope.object()?;
+            ClientMessage::Ping(envelope.payload().map(ToOwned::to_owned))
         }
-        Some("pong") => ClientMessage::Pong,
-        Some("subscribe") => {
-            let payload = envelope.payload.ok_or_else(|| bad("`payload` is missing"))?;
-            let request = params::read_json(payload).map_err(CloseReason::BadMessage)?;
-            ClientMessage::Subscribe { id: id()?, request: Box::new(request) }
+        "pong" => ClientMessage::Pong,
+        "subscribe" => {
+            let request = envelope.request()?;
+            ClientMessage::Subscribe { id: envelope.id()?, request }
         }
-        Some("complete") => ClientMessage::Complete { id: id()? },
-        Some(_) => return Err(bad("unknown `type`")),
-        None => return Err(bad("`type` is missing")),
+        "complete" => ClientMessage::Complete { id: envelope.id()? },
+        _ => return Err(CloseReason::BadMessage("unknown `type`".to_owned())),
     })
-}
-
-/// A payload that may be missing, and is an object otherwise.
-fn object(payload: Option<&RawValue>) -> Result<Option<serde_json::Value>, CloseReason> {
-    let Some(payload) = payload else { return Ok(None) };
-    match serde_json::from_str(payload.get()) {
-        Ok(value @ serde_json::Value::Object(_)) => Ok(Some(value)),
-        Ok(_) => Err(CloseReason::BadMessage("`payload` must be an object".to_owned())),
-        Err(error) => Err(CloseReason::BadMessage(error.to_string())),
-    }
-}
-
-pub(super) fn ack() -> Utf8Bytes {
-    Utf8Bytes::from_static(r#"{"type":"connection_ack"}"#)
 }
 
 pub(super) fn pong(payload: Option<&RawValue>) -> Utf8Bytes {
@@ -68,33 +39,12 @@ pub(super) fn pong(payload: Option<&RawValue>) -> Utf8Bytes {
     }
 }
 
-/// `id` is JSON text already.
-pub(super) fn complete(id: &str) -> Utf8Bytes {
-    format!(r#"{{"id":{id},"type":"complete"}}"#).into()
-}
-
 /// A response, or the errors for which there is none. `id` is JSON text already.
-pub(super) fn outcome(id: &str, outcome: &Outcome) -> Result<Utf8Bytes, serde_json::Error> {
-    let mut text = Vec::with_capacity(id.len() + 256);
-    text.extend_from_slice(br#"{"id":"#);
-    text.extend_from_slice(id.as_bytes());
+pub(super) fn outcome(id: &str, outcome: &Outcome) -> serde_json::Result<Utf8Bytes> {
     match outcome {
-        Outcome::Next(response) => {
-            text.extend_from_slice(br#","type":"next","payload":"#);
-            serde_json::to_writer(&mut text, response)?;
-        }
-        Outcome::Rendered(payload) => {
-            text.reserve_exact(payload.json.len() + 32);
-            text.extend_from_slice(br#","type":"next","payload":"#);
-            text.extend_from_slice(&payload.json);
-        }
-        Outcome::RequestError(response) => {
-            text.extend_from_slice(br#","type":"error","payload":"#);
-            serde_json::to_writer(&mut text, &response.errors)?;
-        }
+        Outcome::Next(_) | Outcome::Rendered(_) => framed(id, "next", |text| outcome.write_to(text)),
+        Outcome::RequestError(response) => framed(id, "error", |text| serde_json::to_writer(text, &response.errors)),
     }
-    text.push(b'}');
-    Utf8Bytes::try_from(text).map_err(serde::ser::Error::custom)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     error::ErrorCode,
-    source::{Args, SourceError},
+    source::{ArgDefinition, Args, SourceError},
 };
 
 /// Names of the `:name` parameters of a query, in order of appearance, each once.
@@ -38,6 +38,19 @@ pub(super) fn names(query: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
+/// Whether all parameters are defined as args, and all args are parameters.
+pub(super) fn check_defined(parameters: &[String], args: &[ArgDefinition]) -> Result<(), String> {
+    if let Some(missing) = parameters.iter().find(|name| args.iter().all(|arg| arg.name != **name)) {
+        return Err(format!("has a parameter `:{missing}` in its query that is not one of its `args`: add it there"));
+    }
+    match args.iter().find(|arg| !parameters.contains(&arg.name)) {
+        Some(unused) => {
+            Err(format!("has an arg `{0}` that is not in its query: write it there as `:{0}`", unused.name))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What follows the first `end`; nothing when there is none.
 fn skip_past<'a>(text: &'a str, end: &str) -> &'a str {
     text.split_once(end).map_or("", |(_, rest)| rest)
@@ -57,17 +70,16 @@ fn is_word(c: char) -> bool {
 pub(super) struct Values(Vec<(String, SqlValue)>);
 
 impl Values {
-    /// Takes exactly the args in `names`, each of a type that SQL has.
-    pub(super) fn new(source: &str, names: &[String], args: &Args) -> Result<Self, SourceError> {
-        args.check_names(source, names)?;
-        let value = |name: &String| {
+    /// Takes these args, each of a type that SQL has.
+    pub(super) fn new(source: &str, definitions: &[ArgDefinition], args: &Args) -> Result<Self, SourceError> {
+        let value = |ArgDefinition { name, .. }: &ArgDefinition| {
             let refuse = |what: &str| {
                 SourceError::new(ErrorCode::InvalidInput, format!("source `{source}`, arg `{name}`: {what}"))
             };
             let value = args.get(name).ok_or_else(|| refuse("it must be given; `null` counts as a value"))?;
             Ok((name.clone(), to_sql(value).map_err(refuse)?))
         };
-        names.iter().map(value).collect::<Result<_, _>>().map(Self)
+        definitions.iter().map(value).collect::<Result<_, _>>().map(Self)
     }
 
     /// The value for a parameter as SQLite names it, with its colon.
@@ -96,11 +108,12 @@ fn to_sql(value: &Value) -> Result<SqlValue, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Json;
+    use crate::{model::Json, source::ArgType};
 
     fn values(names: &[&str], args: &str) -> Result<Values, SourceError> {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        Values::new("orders", &names, &Args::from_json(&Json::parse(args).unwrap()).unwrap())
+        let definitions: Vec<_> = names.iter().map(|name| ArgDefinition::required(*name, ArgType::Any)).collect();
+        let args = Args::from_json(&Json::parse(args).unwrap()).unwrap().resolve("source `orders`", &definitions)?;
+        Values::new("orders", &definitions, &args)
     }
 
     #[test]

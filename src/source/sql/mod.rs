@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{Stream, future::BoxFuture, stream::BoxStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use self::{
@@ -28,8 +28,8 @@ use self::{
     database::{Database, Trouble},
     render::{RenderError, Renderer},
 };
-use super::{Args, Row, Source, SourceError, SourceInfo, SourceType, timeout::RowTimeout};
-use crate::{clock::Clock, error::ErrorCode};
+use super::{ArgDefinition, ArgType, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType};
+use crate::error::ErrorCode;
 
 /// What an [`SqlSource`] reads, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +40,12 @@ pub struct SqlOptions {
     pub file: PathBuf,
     /// One statement that reads. Args stand in it as `:name` and are bound, never spliced.
     pub query: String,
-    /// How long the first row, and each row after it, may take, in milliseconds.
-    pub timeout_ms: u64,
+    /// Its args, all that stand in the query. None at all: those of the query, of any type, all to be given.
+    pub args: Vec<ArgDefinition>,
+    /// What a read may take and give; `concurrency` counts threads.
+    pub limits: SourceLimits,
     /// The largest row, in bytes of JSON text.
     pub max_row_bytes: usize,
-    /// Reads that may run at the same time; others wait, within `timeout_ms`.
-    pub max_reads: usize,
 }
 
 impl SqlOptions {
@@ -55,9 +55,9 @@ impl SqlOptions {
             description: None,
             file: file.into(),
             query: query.into(),
-            timeout_ms: 10_000,
+            args: Vec::new(),
+            limits: SourceLimits { concurrency: 16, ..SourceLimits::default() },
             max_row_bytes: 1 << 20,
-            max_reads: 16,
         }
     }
 }
@@ -68,26 +68,35 @@ impl SqlOptions {
 pub struct SqlSource {
     info: SourceInfo,
     database: Arc<Database>,
-    clock: Arc<dyn Clock>,
-    reads: Arc<Semaphore>,
+    /// Counts threads, which end a moment after their reads are dropped.
+    threads: Arc<Semaphore>,
 }
 
 impl SqlSource {
     /// A source of this name. Nothing is opened yet: see [`Self::check`].
     ///
-    /// `INVALID_INPUT` when the query has parameters without a name.
-    pub fn new(name: &str, options: SqlOptions, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
-        let args = args::names(&options.query)
-            .map_err(|what| SourceError::new(ErrorCode::InvalidInput, format!("source `{name}` {what}")))?;
+    /// `INVALID_INPUT` when the query has parameters without a name, or others than the args.
+    pub fn new(name: &str, options: SqlOptions) -> Result<Self, SourceError> {
+        let invalid = |what| SourceError::new(ErrorCode::InvalidInput, format!("source `{name}` {what}"));
+        let parameters = args::names(&options.query).map_err(invalid)?;
+        let args = if options.args.is_empty() {
+            parameters.into_iter().map(|name| ArgDefinition::required(name, ArgType::Any)).collect()
+        } else {
+            args::check_defined(&parameters, &options.args).map_err(invalid)?;
+            options.args
+        };
+        let limits = options.limits;
+        let threads = Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
+        let database = Database::new(options.file, options.query, options.max_row_bytes, limits.timeout_ms);
         let info = SourceInfo {
             name: name.into(),
             description: options.description,
             source_type: SourceType::Sql,
             args,
-            timeout_ms: options.timeout_ms,
+            limits,
+            gives: Gives::Rows,
         };
-        let database = Database::new(options.file, options.query, options.max_row_bytes, options.timeout_ms);
-        Ok(Self { info, database: Arc::new(database), clock, reads: Arc::new(Semaphore::new(options.max_reads)) })
+        Ok(Self { info, database: Arc::new(database), threads })
     }
 
     /// Whether it could be read now. Opens the file, and may wait for a lock on it.
@@ -113,9 +122,8 @@ impl Source for SqlSource {
     fn read(&self, args: Args) -> Result<BoxStream<'static, Result<Row, SourceError>>, SourceError> {
         let values = Values::new(&self.info.name, &self.info.args, &args)?;
         let read = Read { source: self.info.name.clone(), database: self.database.clone(), values };
-        let turn = Box::pin(self.reads.clone().acquire_owned());
-        let rows = Rows::Waiting { turn, read: Some(read) };
-        Ok(RowTimeout::new(rows, &self.info, self.clock.clone()).boxed())
+        let turn = Box::pin(self.threads.clone().acquire_owned());
+        Ok(Box::pin(Rows::Waiting { turn, read: Some(read) }))
     }
 }
 
@@ -147,7 +155,7 @@ impl Stream for Rows {
                     let (Ok(permit), Some(read)) = (turn, read.take()) else { return Poll::Ready(None) };
                     let (sender, receiver) = buffer();
                     tokio::task::spawn_blocking(move || {
-                        // Given back only when the thread is done, so that `max_reads` counts threads.
+                        // Given back only when the thread is done, so that `concurrency` counts threads.
                         let _permit = permit;
                         sender.finish(read.run(&sender));
                     });
@@ -211,10 +219,7 @@ impl Trouble {
                 SourceError::new(ErrorCode::Unavailable, format!("source `{source}` {what}"))
             }
             Self::TooLarge => {
-                let allowed = database.max_row_bytes();
-                let message =
-                    format!("source `{source}` has a row over its limit `max_row_bytes`, which allows {allowed} bytes");
-                SourceError::new(ErrorCode::LimitExceeded, message)
+                SourceError::limit(source, "max_row_bytes", format!("{} bytes", database.max_row_bytes()))
             }
         }
     }

@@ -1,12 +1,12 @@
 use std::{future::Future, time::Duration};
 
 use chrono::DateTime;
-use futures::{FutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{clock::ManualClock, model::Json};
+use crate::{clock::ManualClock, model::Json, source::Limited};
 
 /// Counts for ever: a statement that never ends by itself.
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
@@ -28,14 +28,14 @@ impl Shop {
         shop
     }
 
-    fn source(&self, query: &str) -> SqlSource {
+    fn source(&self, query: &str) -> Limited<SqlSource> {
         self.source_with(query, |_| {})
     }
 
-    fn source_with(&self, query: &str, change: impl FnOnce(&mut SqlOptions)) -> SqlSource {
+    fn source_with(&self, query: &str, change: impl FnOnce(&mut SqlOptions)) -> Limited<SqlSource> {
         let mut options = SqlOptions::new(self.folder.path().join("shop.db"), query);
         change(&mut options);
-        SqlSource::new("shop", options, Arc::new(self.clock.clone())).unwrap()
+        Limited::new(SqlSource::new("shop", options).unwrap(), Arc::new(self.clock.clone()))
     }
 }
 
@@ -43,7 +43,7 @@ fn args(json: &str) -> Args {
     Args::from_json(&Json::parse(json).unwrap()).unwrap()
 }
 
-async fn rows(source: &SqlSource, given: &str) -> Result<Vec<String>, SourceError> {
+async fn rows(source: &Limited<SqlSource>, given: &str) -> Result<Vec<String>, SourceError> {
     source.read(args(given))?.map_ok(|row| row.value.to_string()).try_collect().await
 }
 
@@ -70,7 +70,8 @@ fn args_are_bound_and_never_spliced() {
     run(async {
         let shop = Shop::new();
         let source = shop.source("SELECT id FROM item WHERE name = :name OR id = :id");
-        assert_eq!(source.info().args, ["name", "id"]);
+        let names: Vec<_> = source.info().args.iter().map(|arg| arg.name.as_str()).collect();
+        assert_eq!(names, ["name", "id"]);
         assert_eq!(rows(&source, r#"{"name":"item 7","id":9}"#).await.unwrap(), [r#"{"id":7}"#, r#"{"id":9}"#]);
         let spliced = r#"{"name":"' OR 1=1 --","id":null}"#;
         assert_eq!(rows(&source, spliced).await.unwrap(), Vec::<String>::new());
@@ -96,15 +97,15 @@ fn a_missing_file_names_the_source_and_the_file() {
         let error = rows(&source, "{}").await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);
         assert!(error.message.contains("`shop`") && error.message.contains("other.db"), "{error}");
-        assert_eq!(source.check().unwrap_err(), error);
+        assert_eq!(source.inner().check().unwrap_err(), error);
     });
 }
 
 #[test]
 fn a_query_at_fault_is_told_apart_from_a_file_at_fault() {
     let shop = Shop::new();
-    assert_eq!(shop.source("SELECT id FROM item").check(), Ok(()));
-    let error = shop.source("DELETE FROM item").check().unwrap_err();
+    assert_eq!(shop.source("SELECT id FROM item").inner().check(), Ok(()));
+    let error = shop.source("DELETE FROM item").inner().check().unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidInput);
     assert!(error.message.contains("`shop`"), "{error}");
 }
@@ -123,13 +124,13 @@ fn the_first_row_of_a_slow_statement_shows_at_once() {
 fn dropping_the_stream_stops_a_statement_in_its_middle() {
     run(async {
         let shop = Shop::new();
-        let source = shop.source_with(&format!("{ENDLESS} WHERE i < 0"), |options| options.max_reads = 1);
+        let source = shop.source_with(&format!("{ENDLESS} WHERE i < 0"), |options| options.limits.concurrency = 1);
         let mut rows = source.read(Args::none()).unwrap();
         assert!(rows.next().now_or_never().is_none());
-        assert_eq!(source.reads.available_permits(), 0);
+        assert_eq!(source.inner().threads.available_permits(), 0);
         drop(rows);
         // Comes back when the thread is done.
-        drop(source.reads.acquire().await.unwrap());
+        drop(source.inner().threads.acquire().await.unwrap());
     });
 }
 
@@ -137,7 +138,7 @@ fn dropping_the_stream_stops_a_statement_in_its_middle() {
 fn a_reader_that_leaves_stops_a_statement_that_gives_rows() {
     run(async {
         let shop = Shop::new();
-        let source = shop.source_with(ENDLESS, |options| options.max_reads = 1);
+        let source = shop.source_with(ENDLESS, |options| options.limits.concurrency = 1);
         for _ in 0..3 {
             let first: Vec<Row> = source.read(Args::none()).unwrap().take(100).try_collect().await.unwrap();
             assert_eq!(first[99].value.as_str(), r#"{"i":100}"#);
@@ -149,13 +150,13 @@ fn a_reader_that_leaves_stops_a_statement_that_gives_rows() {
 fn a_row_that_does_not_come_is_a_timeout_and_stops_the_statement() {
     run(async {
         let shop = Shop::new();
-        let source = shop.source_with(&format!("{ENDLESS} WHERE i < 0"), |options| options.max_reads = 1);
+        let source = shop.source_with(&format!("{ENDLESS} WHERE i < 0"), |options| options.limits.concurrency = 1);
         let mut rows = source.read(Args::none()).unwrap();
         assert!(rows.next().now_or_never().is_none());
         shop.clock.advance(Duration::from_secs(10));
         let error = rows.next().await.unwrap().unwrap_err();
         assert_eq!(error.code, ErrorCode::Timeout);
-        drop(source.reads.acquire().await.unwrap());
+        drop(source.inner().threads.acquire().await.unwrap());
     });
 }
 
@@ -163,7 +164,7 @@ fn a_row_that_does_not_come_is_a_timeout_and_stops_the_statement() {
 fn reads_over_the_limit_wait_for_their_turn() {
     run(async {
         let shop = Shop::new();
-        let source = shop.source_with(ENDLESS, |options| options.max_reads = 1);
+        let source = shop.source_with(ENDLESS, |options| options.limits.concurrency = 1);
         let mut first = source.read(Args::none()).unwrap();
         first.next().await.unwrap().unwrap();
         let mut second = source.read(Args::none()).unwrap();
@@ -178,7 +179,7 @@ fn nothing_is_opened_before_the_first_row_is_asked_for() {
     let shop = Shop::new();
     let source = shop.source("SELECT id FROM item");
     let rows = source.read(Args::none()).unwrap();
-    assert_eq!(source.reads.available_permits(), SqlOptions::new("", "").max_reads);
+    assert_eq!(source.inner().threads.available_permits(), SqlOptions::new("", "").limits.concurrency);
     drop(rows);
 }
 
@@ -249,7 +250,7 @@ fn a_file_that_stays_locked_is_unavailable() {
         let shop = Shop::new();
         let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
         writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
-        let source = shop.source_with("SELECT count(*) AS n FROM item", |options| options.timeout_ms = 1);
+        let source = shop.source_with("SELECT count(*) AS n FROM item", |options| options.limits.timeout_ms = 1);
         let error = rows(&source, "{}").await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);
         assert!(error.message.contains("locked"), "{error}");

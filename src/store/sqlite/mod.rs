@@ -4,6 +4,7 @@
 //! reads; the other files are what they run, one for each group of verbs.
 
 mod attempt;
+mod backup;
 mod claim;
 mod codec;
 mod journal;
@@ -24,6 +25,7 @@ use chrono::{DateTime, Utc};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rusqlite::OptionalExtension;
 
+pub use self::backup::{Backup, BackupError, backup};
 use self::{open::Folder, readers::Readers, writer::Writer};
 use super::{
     AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindClaim, OpenError, Started, Store, StoreError,
@@ -84,7 +86,7 @@ impl SqliteStore {
         let mut random = options.seed.map_or_else(rand::make_rng::<StdRng>, StdRng::seed_from_u64);
         let folder = Folder::open(path, options.vfs.clone())?;
         let connection = folder.writer()?;
-        let unusable = |error: rusqlite::Error| OpenError::Unusable(format!("cannot use the database: {error}"));
+        let unusable = |error: rusqlite::Error| folder.unusable(&error);
         if let Some(pages) = options.max_pages {
             connection.pragma_update(None, "max_page_count", pages).map_err(unusable)?;
         }

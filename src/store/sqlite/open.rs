@@ -11,14 +11,16 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::store::OpenError;
 
 /// The database in the data folder.
-const DATABASE_FILE: &str = "meanwhile.db";
+pub(super) const DATABASE_FILE: &str = "meanwhile.db";
 /// Held locked by the process that has the folder open.
 const LOCK_FILE: &str = "meanwhile.lock";
 /// Each brings the schema to its version. Never change one that was released.
 const MIGRATIONS: &[(u32, &str)] =
     &[(1, include_str!("migrations/0001_tasks_and_events.sql")), (2, include_str!("migrations/0002_limits.sql"))];
 /// The schema's version that this program works with.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
+/// Marks the file as one of ours (`PRAGMA application_id`): "MWHL".
+const APPLICATION_ID: i32 = 0x4d57_484c;
 /// Compiled statements kept by each connection.
 const STATEMENT_CACHE: usize = 64;
 /// The write-ahead log is cut back to this size after a checkpoint.
@@ -42,6 +44,12 @@ impl Folder {
                 path.display()
             ))
         };
+        if path.is_file() {
+            return Err(OpenError::Unusable(format!(
+                "the data folder {} is a file; choose a folder with --data DIR",
+                path.display()
+            )));
+        }
         fs::create_dir_all(path).map_err(|error| unusable("make or enter a folder", &error))?;
         let lock = File::options()
             .create(true)
@@ -51,7 +59,11 @@ impl Folder {
             .open(path.join(LOCK_FILE))
             .map_err(|error| unusable("write", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { database: path.join(DATABASE_FILE), vfs, _lock: lock }),
+            // An absolute path: SQLite would take a relative one that begins with `file:` as an URI.
+            Ok(()) => match std::path::absolute(path.join(DATABASE_FILE)) {
+                Ok(database) => Ok(Self { database, vfs, _lock: lock }),
+                Err(error) => Err(unusable("find the database", &error)),
+            },
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
                 "the data folder {} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR",
                 path.display()
@@ -70,6 +82,14 @@ impl Folder {
             Ok(c)
         });
         let mut connection = result.map_err(|error| self.unusable(&error))?;
+        // SQLite opens what it may not write for reading, and says nothing.
+        if connection.is_readonly(rusqlite::MAIN_DB).map_err(|error| self.unusable(&error))? {
+            return Err(OpenError::Unusable(format!(
+                "cannot write the database {}: this user may only read it; change its permissions or its owner, or choose \
+                 another folder with --data DIR",
+                self.database.display()
+            )));
+        }
         self.migrate(&mut connection)?;
         Ok(connection)
     }
@@ -94,8 +114,18 @@ impl Folder {
     }
 
     fn migrate(&self, connection: &mut Connection) -> Result<(), OpenError> {
-        let version: u32 =
-            connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|e| self.unusable(&e))?;
+        let empty =
+            |c: &Connection| c.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0));
+        let application: i32 = pragma(connection, "application_id").map_err(|e| self.unusable(&e))?;
+        let ours =
+            application == APPLICATION_ID || (application == 0 && empty(connection).map_err(|e| self.unusable(&e))?);
+        if !ours {
+            return Err(OpenError::Unusable(format!(
+                "{} is a database, but not one of meanwhile; choose another folder with --data DIR",
+                self.database.display()
+            )));
+        }
+        let version: u32 = pragma(connection, "user_version").map_err(|e| self.unusable(&e))?;
         if version > VERSION {
             return Err(OpenError::TooNew(format!(
                 "the database {} was written by a newer meanwhile (schema {version}; this program knows {VERSION}); \
@@ -107,6 +137,7 @@ impl Folder {
             let apply = |connection: &mut Connection| {
                 let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 transaction.execute_batch(migration)?;
+                transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
                 transaction.pragma_update(None, "user_version", target)?;
                 transaction.commit()
             };
@@ -115,10 +146,19 @@ impl Folder {
         Ok(())
     }
 
-    fn unusable(&self, error: &rusqlite::Error) -> OpenError {
+    pub(super) fn unusable(&self, error: &rusqlite::Error) -> OpenError {
+        // Without the statement: it says nothing to who reads this.
+        let reason = match error {
+            rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+            error => error.to_string(),
+        };
         OpenError::Unusable(format!(
-            "cannot use the database {}: {error}; check the folder's permissions and free space, or choose another with --data DIR",
+            "cannot use the database {}: {reason}; check the folder's permissions and free space, or choose another with --data DIR",
             self.database.display()
         ))
     }
+}
+
+fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
 }

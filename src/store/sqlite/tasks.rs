@@ -34,14 +34,18 @@ pub(super) fn some(connection: &Connection, ids: &[TaskId]) -> Result<Vec<Option
 /// A page of tasks.
 pub(super) fn page(connection: &Connection, query: &TaskQuery) -> Result<TaskPage, ReadTrouble> {
     let selection = Selection::new(connection, query)?;
-    let mut ids = selection.ids(query.order, query.limit.saturating_add(1))?;
-    let has_more = ids.len() > query.limit;
-    ids.truncate(query.limit);
-    let mut tasks = Vec::with_capacity(ids.len());
-    for id in ids {
-        tasks.extend(get(connection, TaskId::from_i64(id))?);
+    let ids = selection.ids(query.order, query.limit.saturating_add(1))?;
+    let mut tasks = Vec::with_capacity(ids.len().min(query.limit));
+    let mut bytes = 0;
+    for id in &ids {
+        if tasks.len() == query.limit || (bytes > query.limit_bytes && !tasks.is_empty()) {
+            return Ok(TaskPage { tasks, has_more: true });
+        }
+        let Some(task) = get(connection, TaskId::from_i64(*id))? else { continue };
+        bytes += task.weight_bytes();
+        tasks.push(task);
     }
-    Ok(TaskPage { tasks, has_more })
+    Ok(TaskPage { tasks, has_more: false })
 }
 
 /// How many tasks fit, at most `cap`.
@@ -59,6 +63,19 @@ struct Selection<'a> {
     groups: Option<Vec<(i64, i64)>>,
     tags: &'a [String],
 }
+
+/// What to walk when tasks are wanted by tag.
+enum Walk<'a> {
+    /// Nothing fits.
+    Nothing,
+    /// The tasks with this tag.
+    Tag(&'a str),
+    /// The tasks of these kinds and statuses.
+    Groups(&'a [(i64, i64)]),
+}
+
+/// How far tasks are counted to see what is rarest: a walk of so many is quick.
+const FEW_TASKS: u64 = 1000;
 
 impl<'a> Selection<'a> {
     fn new(connection: &'a Connection, query: &'a TaskQuery) -> rusqlite::Result<Self> {
@@ -78,32 +95,15 @@ impl<'a> Selection<'a> {
 
     fn ids(&self, order: Order, limit: usize) -> rusqlite::Result<Vec<i64>> {
         let mut ids = Vec::new();
-        let direction = match order {
-            Order::NewestFirst => "DESC",
-            Order::OldestFirst => "ASC",
-        };
+        let direction = sql_direction(order);
         let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
         if !self.tags.is_empty() {
-            self.each_tagged(direction, |id| {
+            self.each_tagged(order, |id| {
                 ids.push(id);
                 ids.len() < limit
             })?;
         } else if let Some(groups) = &self.groups {
-            let mut select = self.connection.prepare_cached(&format!(
-                "SELECT id FROM task INDEXED BY task_list WHERE kind = ?1 AND status = ?2 AND id > ?3 AND id < ?4 \
-                 ORDER BY id {direction} LIMIT ?5"
-            ))?;
-            for (kind, status) in groups {
-                let rows = select.query_map(params![kind, status, self.above, self.below, sql_limit], |r| r.get(0))?;
-                for id in rows {
-                    ids.push(id?);
-                }
-            }
-            ids.sort_unstable();
-            if order == Order::NewestFirst {
-                ids.reverse();
-            }
-            ids.truncate(limit);
+            ids = self.ids_in(groups, order, limit)?;
         } else {
             let mut select = self.connection.prepare_cached(&format!(
                 "SELECT id FROM task WHERE id > ?1 AND id < ?2 ORDER BY id {direction} LIMIT ?3"
@@ -119,7 +119,7 @@ impl<'a> Selection<'a> {
     fn count(&self, cap: u64) -> rusqlite::Result<u64> {
         let mut found = 0;
         if !self.tags.is_empty() {
-            self.each_tagged("DESC", |_| {
+            self.each_tagged(Order::NewestFirst, |_| {
                 found += 1;
                 found < cap
             })?;
@@ -133,6 +133,11 @@ impl<'a> Selection<'a> {
                 &all
             }
         };
+        self.count_groups(groups, cap)
+    }
+
+    fn count_groups(&self, groups: &[(i64, i64)], cap: u64) -> rusqlite::Result<u64> {
+        let mut found = 0;
         let mut select = self.connection.prepare_cached(
             "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_list \
              WHERE kind = ?1 AND status = ?2 AND id > ?3 AND id < ?4 LIMIT ?5)",
@@ -148,32 +153,108 @@ impl<'a> Selection<'a> {
         Ok(found)
     }
 
+    /// What has the fewest tasks: of the tags, and of the kinds and statuses.
+    fn walk(&self) -> rusqlite::Result<Walk<'_>> {
+        let mut count = self.connection.prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM task_tag WHERE tag = ?1 AND task > ?2 AND task < ?3 LIMIT ?4)",
+        )?;
+        let (mut walk, mut fewest) = (Walk::Nothing, u64::MAX);
+        for tag in self.tags {
+            let limit = codec::signed(FEW_TASKS);
+            let found: i64 = count.query_row(params![tag, self.above, self.below, limit], |row| row.get(0))?;
+            if found == 0 {
+                return Ok(Walk::Nothing);
+            }
+            if codec::unsigned(found) < fewest {
+                (walk, fewest) = (Walk::Tag(tag), codec::unsigned(found));
+            }
+        }
+        if let Some(groups) = &self.groups {
+            let found = self.count_groups(groups, FEW_TASKS)?;
+            if found == 0 {
+                return Ok(Walk::Nothing);
+            }
+            if found < fewest {
+                walk = Walk::Groups(groups);
+            }
+        }
+        Ok(walk)
+    }
+
     /// Calls `visit` with each id that has all the tags and fits, until it returns false.
-    fn each_tagged(&self, direction: &str, mut visit: impl FnMut(i64) -> bool) -> rusqlite::Result<()> {
-        let Some((first, others)) = self.tags.split_first() else { return Ok(()) };
+    fn each_tagged(&self, order: Order, mut visit: impl FnMut(i64) -> bool) -> rusqlite::Result<()> {
+        let first = match self.walk()? {
+            Walk::Nothing => return Ok(()),
+            Walk::Tag(tag) => tag,
+            Walk::Groups(groups) => {
+                // Few, so all of them: none is left out at the limit.
+                for id in self.ids_in(groups, order, usize::MAX)? {
+                    if self.has_tags(id, self.tags)? && !visit(id) {
+                        break;
+                    }
+                }
+                return Ok(());
+            }
+        };
+        let others: Vec<String> = self.tags.iter().filter(|tag| *tag != first).cloned().collect();
+        let direction = sql_direction(order);
         let mut select = self.connection.prepare_cached(&format!(
             "SELECT task.id, task.kind, task.status FROM task_tag JOIN task ON task.id = task_tag.task \
              WHERE tag = ?1 AND task_tag.task > ?2 AND task_tag.task < ?3 ORDER BY task_tag.task {direction}"
         ))?;
-        let mut has_tag =
-            self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM task_tag WHERE tag = ?1 AND task = ?2)")?;
         let mut rows = select.query(params![first, self.above, self.below])?;
-        'tasks: while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let group = (row.get(1)?, row.get(2)?);
             if self.groups.as_ref().is_some_and(|groups| !groups.contains(&group)) {
                 continue;
             }
-            for tag in others {
-                if !has_tag.query_row(params![tag, id], |row| row.get::<_, bool>(0))? {
-                    continue 'tasks;
-                }
-            }
-            if !visit(id) {
+            if self.has_tags(id, &others)? && !visit(id) {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn has_tags(&self, id: i64, tags: &[String]) -> rusqlite::Result<bool> {
+        let mut has_tag =
+            self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM task_tag WHERE tag = ?1 AND task = ?2)")?;
+        for tag in tags {
+            if !has_tag.query_row(params![tag, id], |row| row.get::<_, bool>(0))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The tasks of these kinds and statuses, in order.
+    fn ids_in(&self, groups: &[(i64, i64)], order: Order, limit: usize) -> rusqlite::Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let direction = sql_direction(order);
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT id FROM task INDEXED BY task_list WHERE kind = ?1 AND status = ?2 AND id > ?3 AND id < ?4 \
+             ORDER BY id {direction} LIMIT ?5"
+        ))?;
+        for (kind, status) in groups {
+            let rows = select.query_map(params![kind, status, self.above, self.below, sql_limit], |r| r.get(0))?;
+            for id in rows {
+                ids.push(id?);
+            }
+        }
+        ids.sort_unstable();
+        if order == Order::NewestFirst {
+            ids.reverse();
+        }
+        ids.truncate(limit);
+        Ok(ids)
+    }
+}
+
+fn sql_direction(order: Order) -> &'static str {
+    match order {
+        Order::NewestFirst => "DESC",
+        Order::OldestFirst => "ASC",
     }
 }
 

@@ -221,6 +221,13 @@ struct Thread<R> {
     failed: Arc<Mutex<Option<String>>>,
 }
 
+impl<R> Drop for Thread<R> {
+    /// However the thread ends, also by a panic: nothing more will be told.
+    fn drop(&mut self) {
+        self.feed.close();
+    }
+}
+
 impl<R: FnMut() -> u32> Thread<R> {
     fn newest_id(&self) -> rusqlite::Result<TaskId> {
         self.connection.query_row("SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0)).map(TaskId::from_i64)
@@ -243,7 +250,6 @@ impl<R: FnMut() -> u32> Thread<R> {
             }
             self.write(&mut waiting, &mut last_id);
         }
-        self.feed.close();
     }
 
     /// Writes the first of `waiting`, as many as fit into one transaction, and answers them.
@@ -316,6 +322,7 @@ impl<R: FnMut() -> u32> Thread<R> {
             Trouble::Fault(why) => StoreError::Internal(why),
             Trouble::Database(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DiskFull) => StoreError::Full,
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked,
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => {
                     StoreError::Internal(error.to_string())
                 }

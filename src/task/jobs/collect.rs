@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    error::ErrorCode,
-    model::{Json, Progress, code},
+    error::{Error, ErrorCode},
+    model::{Json, Progress},
     source::{Args, SourceError, Sources},
     task::{Job, JobContext, JobError, KindOptions, Retry, job::Handler},
 };
@@ -46,8 +46,8 @@ pub(super) fn kind(sources: Sources) -> (KindOptions, Arc<dyn Job>) {
 }
 
 async fn run(ctx: JobContext, input: Input, sources: Arc<Sources>) -> Result<Output, JobError> {
-    let refused = |message: String| JobError::new(message).code(code::INVALID_INPUT).retry(Retry::Never);
-    let source = sources.get(&input.source).map_err(|error| refused(error.to_string()))?;
+    let refused = |error: Error| JobError::new(error.to_string()).code(error.code().as_str()).retry(Retry::Never);
+    let source = sources.get(&input.source).map_err(refused)?;
     let args = Args::from_json(&input.args).map_err(failed)?;
     let mut stream = source.read(args).map_err(failed)?;
     let mut rows: u64 = 0;

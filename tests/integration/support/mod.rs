@@ -1,5 +1,8 @@
 //! What the tests share.
 
+pub(crate) mod follower;
+pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod table;

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::LazyLock,
+    sync::{LazyLock, Once},
 };
 
 use futures::{SinkExt, Stream, StreamExt, stream};
@@ -31,10 +31,15 @@ impl Server {
 
     /// Starts a server by this command, and waits until it says where it listens.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS"] {
+        Self::spawn_with_log(command, "error", Stdio::inherit())
+    }
+
+    /// The same, with so much of a log, and there.
+    pub(crate) fn spawn_with_log(command: &mut Command, level: &str, log: Stdio) -> Self {
+        for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "TOKEN", "TOKEN_FILE"] {
             command.env_remove(format!("MEANWHILE_{variable}"));
         }
-        let mut child = command.env("MEANWHILE_LOG", "error").stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.env("MEANWHILE_LOG", level).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = lines
             .by_ref()
@@ -51,9 +56,22 @@ impl Server {
         &self.url
     }
 
+    /// Waits until it has ended by itself; its exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+    }
+
     /// SIGKILL: it ends without a word.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    /// Waits until it has ended.
+    #[allow(dead_code, reason = "not for the benches")]
+    pub(crate) fn wait(mut self) {
         self.child.wait().unwrap();
     }
 }
@@ -65,10 +83,20 @@ impl Drop for Server {
     }
 }
 
+/// A client. The first one says what does the cryptography, as every program with this build of reqwest must.
+pub(crate) fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // Somebody else may have done so.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::new()
+}
+
 /// Sends an operation by POST. The error: the server could not be reached or went away; nobody knows what it did.
 pub(crate) async fn post(url: &str, document: &str, variables: Value) -> Result<Value, reqwest::Error> {
     let body = json!({ "query": document, "variables": variables });
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(client);
     CLIENT.post(url).json(&body).send().await?.json().await
 }
 
@@ -127,4 +155,10 @@ pub(crate) fn memory_kib(server: &Server, line: &str) -> u64 {
 #[allow(dead_code, reason = "for the benches")]
 pub(crate) fn process_id(server: &Server) -> u32 {
     server.child.id()
+}
+
+/// Sends the server a signal, by its name.
+pub(crate) fn signal(server: &Server, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process_id(server).to_string()]).status().unwrap();
+    assert!(sent.success());
 }

@@ -26,14 +26,19 @@ impl Socket {
     }
 
     /// Opens a WebSocket by hand: a client of a library would refuse some of the answers that are tested.
-    pub(crate) async fn over(mut stream: TcpStream, protocols: &str) -> Self {
+    pub(crate) async fn over(stream: TcpStream, protocols: &str) -> Self {
+        Self::with_headers(stream, protocols, "").await
+    }
+
+    /// The same, with more headers.
+    pub(crate) async fn with_headers(mut stream: TcpStream, protocols: &str, headers: &str) -> Self {
         let mut head = "GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             .to_owned();
         if !protocols.is_empty() {
             head += &format!("Sec-WebSocket-Protocol: {protocols}\r\n");
         }
-        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{head}{headers}\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         while !answer.ends_with("\r\n\r\n") {
             answer.push(stream.read_u8().await.unwrap().into());

@@ -33,13 +33,16 @@ pub(crate) struct Hands {
     pub(crate) touched: Arc<AtomicUsize>,
     /// `slow` answers as often as there are permits.
     pub(crate) gate: Arc<Semaphore>,
+    /// How many wait at the gate.
+    pub(crate) waiting: Arc<watch::Sender<usize>>,
     /// How many streams live.
     pub(crate) streams: Arc<watch::Sender<usize>>,
 }
 
 impl Default for Hands {
     fn default() -> Self {
-        Self { touched: Arc::default(), gate: Arc::new(Semaphore::new(0)), streams: Arc::new(watch::Sender::new(0)) }
+        let count = || Arc::new(watch::Sender::new(0));
+        Self { touched: Arc::default(), gate: Arc::new(Semaphore::new(0)), waiting: count(), streams: count() }
     }
 }
 
@@ -49,23 +52,43 @@ impl Hands {
         self.streams.subscribe().wait_for(|streams| *streams == count).await.unwrap();
     }
 
+    /// Ends when so many wait at the gate.
+    pub(crate) async fn waiting(&self, count: usize) {
+        self.waiting.subscribe().wait_for(|waiting| *waiting == count).await.unwrap();
+    }
+
+    async fn pass_the_gate(&self) -> bool {
+        let _waiting = Counted::enter(&self.waiting);
+        self.gate.acquire().await.unwrap().forget();
+        true
+    }
+
     fn of<'a>(ctx: &Context<'a>) -> &'a Self {
         ctx.data_unchecked()
     }
 
     /// Counts a stream as long as it lives.
     fn counted<S: Stream + Send + 'static>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
-        struct Living(Arc<watch::Sender<usize>>);
-        impl Drop for Living {
-            fn drop(&mut self) {
-                self.0.send_modify(|streams| *streams -= 1);
-            }
-        }
-        self.streams.send_modify(|streams| *streams += 1);
-        let living = Living(self.streams.clone());
+        let living = Counted::enter(&self.streams);
         stream.inspect(move |_| {
             let _ = &living;
         })
+    }
+}
+
+/// Counts as long as it lives.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn enter(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -91,8 +114,7 @@ impl Query {
     }
 
     async fn slow(&self, ctx: &Context<'_>) -> bool {
-        Hands::of(ctx).gate.acquire().await.unwrap().forget();
-        true
+        Hands::of(ctx).pass_the_gate().await
     }
 
     async fn panic(&self, ctx: &Context<'_>) -> bool {
@@ -110,8 +132,7 @@ impl Mutation {
     }
 
     async fn slow(&self, ctx: &Context<'_>) -> bool {
-        Hands::of(ctx).gate.acquire().await.unwrap().forget();
-        true
+        Hands::of(ctx).pass_the_gate().await
     }
 }
 
@@ -144,6 +165,15 @@ impl Streams {
         Err(meanwhile::error::Error::not_found("no such thing"))
     }
 
+    /// `from` and on to `to`, each with its number as its cursor; goes on after the one that the transport brought.
+    /// Without `ends` it then waits.
+    async fn resume(&self, ctx: &Context<'_>, to: u64, ends: bool) -> impl Stream<Item = u64> {
+        let after = ctx.data_opt::<ResumeCursor>().map_or(0, |cursor| cursor.0.parse().unwrap());
+        let numbers = stream::iter(after + 1..=to);
+        let rest = if ends { stream::empty().left_stream() } else { stream::pending().right_stream() };
+        Hands::of(ctx).counted(numbers.chain(rest))
+    }
+
     async fn break_off(&self) -> impl Stream<Item = Result<usize, meanwhile::error::Error>> {
         stream::iter([Ok(1), Err(meanwhile::error::Error::not_found("gone")), Ok(2)])
     }
@@ -172,8 +202,14 @@ impl Executor for Toy {
 
     fn execute_stream(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Response> {
         let responses = self.0.execute_stream_with_session_data(request, session.unwrap_or_default());
-        let with_codes = |mut response| {
+        let with_codes = |mut response: Response| {
             add_codes(&mut response);
+            // What the API does with an event's cursor.
+            if let async_graphql::Value::Object(data) = &response.data
+                && let Some(async_graphql::Value::Number(number)) = data.get("resume")
+            {
+                response.extensions.insert("cursor".to_owned(), number.to_string().into());
+            }
             response
         };
         responses.map(with_codes).boxed()
@@ -201,9 +237,19 @@ impl ToyServer {
         let mut context = HttpContext::new(as_clock, shutdown.clone());
         change(&mut context);
         let hands = Hands::default();
-        let app: Router = routes(Plain(Toy::new(&hands)), options, context.clone());
-        let address = serve(app).await;
+        let app: Router = routes(Plain(Toy::new(&hands)), options.clone(), context.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = context.clone();
+        tokio::spawn(async move { meanwhile::http::serve(listener, app, &options.sockets, &served).await });
         Self { address, hands, clock, shutdown, context }
+    }
+
+    /// Ends when no connection outlives its request.
+    pub(crate) async fn none_open(&self) {
+        while self.context.connections.open() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {

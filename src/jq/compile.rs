@@ -1,0 +1,90 @@
+//! From a text to a compiled filter.
+
+use jaq_core::{
+    Compiler, load,
+    load::{
+        Arena, File, Lexer, Loader, Parser,
+        parse::{Def, Term},
+    },
+    native::Fun,
+};
+
+use super::{Guarded, JqError, guard};
+
+/// What the whole filter is called inside.
+const MAIN: &str = "meanwhile_main";
+
+/// Filters of jq that reach beyond their input, or end the program: they do not exist here.
+const LEFT_OUT: [&str; 14] = [
+    "env",
+    "halt",
+    "halt_error",
+    "input",
+    "inputs",
+    "debug",
+    "debug_empty",
+    "stderr",
+    "stderr_empty",
+    "localtime",
+    "strflocaltime",
+    "now",
+    "get_search_list",
+    "input_filename",
+];
+
+pub(super) fn compile(text: &str, variables: &[&str]) -> Result<jaq_core::Filter<Guarded>, JqError> {
+    let main = Def { name: MAIN, args: Vec::new(), body: parse(text)? };
+    let prelude = definitions().map(guard::definition).chain([guard::definition(main)]);
+    let arena = Arena::default();
+    let unexpected = || JqError::Syntax("it cannot be compiled".to_owned());
+    let modules = Loader::new(prelude).load(&arena, File { code: MAIN, path: () }).map_err(|_| unexpected())?;
+    let compiler = Compiler::default().with_funs(functions()).with_global_vars(variables.iter().copied());
+    compiler.compile(modules).map_err(|errors| {
+        let undefined = errors.into_iter().flat_map(|(_, errors)| errors).next();
+        undefined.map_or_else(unexpected, |(name, what)| {
+            let mut message = format!("there is no {} `{name}`", what.as_str());
+            if name.starts_with('$') {
+                message += &format!("; there are: {}", variables.join(", "));
+            }
+            JqError::Syntax(message)
+        })
+    })
+}
+
+fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
+    let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    // Not `'static`: they stand beside the text that is compiled.
+    let shorten = |def: Def<&'static str>| -> Def<&'s str> { def };
+    all.filter(|def| !LEFT_OUT.contains(&def.name)).map(shorten)
+}
+
+fn functions() -> impl Iterator<Item = Fun<Guarded>> {
+    let replaced: Vec<_> = guard::funs().map(|(name, args, _)| (name, args.len())).collect();
+    let all = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+    all.filter(move |(name, args, _)| !LEFT_OUT.contains(name) && !replaced.contains(&(*name, args.len())))
+        .chain(guard::funs())
+}
+
+fn parse(text: &str) -> Result<Term<&str>, JqError> {
+    let place = |part: &str| {
+        let before = &text[..load::span(text, part).start];
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        format!("at line {} column {}", before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    };
+    let tokens = Lexer::new(text).lex().map_err(|errors| {
+        let found = errors.into_iter().next().map(|(expected, part)| (expected.as_str(), part));
+        let (expected, part) = found.unwrap_or(("filter", text));
+        JqError::Syntax(format!("{}: a {expected} is missing or wrong", place(part)))
+    })?;
+    Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
+        let found = errors.into_iter().next();
+        let message = match found {
+            Some((expected, Some(token))) => {
+                format!("{} stands {:?} where {} is expected", place(token.0), token.0, expected.as_str())
+            }
+            Some((expected, None)) => format!("it ends where {} is expected", expected.as_str()),
+            None => "it is empty".to_owned(),
+        };
+        JqError::Syntax(message)
+    })
+}

@@ -1,0 +1,130 @@
+//! Rows of an answer.
+
+use std::{str, sync::Arc};
+
+use futures::{StreamExt, stream, stream::BoxStream};
+use reqwest::Response;
+
+use super::{HttpFormat, exchange::Exchange};
+use crate::{
+    model::Json,
+    source::{Row, SourceError},
+};
+
+/// An answer up to this size is parsed where it arrives, a larger one on a thread that may block, in bytes.
+const PARSE_AT_ONCE_BYTES: usize = 256 << 10;
+
+/// The rows of this answer.
+pub(super) fn rows(response: Response, exchange: Arc<Exchange>) -> BoxStream<'static, Result<Row, SourceError>> {
+    match exchange.format {
+        HttpFormat::Json => stream::once(whole(response, exchange)).boxed(),
+        HttpFormat::NdJson => {
+            let lines = Lines { response, exchange, buffer: Vec::new(), begin: 0, searched: 0, line: 0, ended: false };
+            let next = |mut lines: Lines| async move { Some((lines.next().await?, lines)) };
+            stream::unfold(lines, next).boxed()
+        }
+    }
+}
+
+async fn whole(mut response: Response, exchange: Arc<Exchange>) -> Result<Row, SourceError> {
+    let max_bytes = exchange.max_bytes;
+    let within = |bytes: u64| {
+        if bytes <= max_bytes {
+            return Ok(());
+        }
+        Err(SourceError::limit(&exchange.source, "max_bytes", format!("{max_bytes} bytes")))
+    };
+    within(response.content_length().unwrap_or(0))?;
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(|error| exchange.broken(&error))? {
+        within((body.len() + bytes.len()) as u64)?;
+        body.extend_from_slice(&bytes);
+    }
+    let value = if body.len() <= PARSE_AT_ONCE_BYTES {
+        parse(&body)
+    } else {
+        let parsed = tokio::task::spawn_blocking(move || parse(&body)).await;
+        parsed.unwrap_or_else(|_| Err("it could not be read".to_owned()))
+    };
+    let value = value.map_err(|what| exchange.failed(&format!("was answered with what is not JSON: {what}")))?;
+    Ok(Row { value, metadata: None })
+}
+
+/// The error has nothing of the answer in it.
+fn parse(bytes: &[u8]) -> Result<Json, String> {
+    let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    Json::parse(text).map_err(|error| error.to_string())
+}
+
+/// Newline-delimited JSON, as it arrives.
+struct Lines {
+    response: Response,
+    exchange: Arc<Exchange>,
+    buffer: Vec<u8>,
+    /// Where the line begins that is next.
+    begin: usize,
+    /// How far it was searched for its end.
+    searched: usize,
+    /// Its number.
+    line: u64,
+    ended: bool,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<Result<Row, SourceError>> {
+        loop {
+            let line = match self.take_line() {
+                Some(line) => line,
+                None if self.ended => return None,
+                None => {
+                    if let Err(error) = self.receive().await {
+                        self.ended = true;
+                        self.buffer.clear();
+                        (self.begin, self.searched) = (0, 0);
+                        return Some(Err(error));
+                    }
+                    continue;
+                }
+            };
+            self.line += 1;
+            let bytes = self.buffer[line].trim_ascii();
+            if bytes.is_empty() {
+                continue;
+            }
+            return Some(parse(bytes).map(|value| Row { value, metadata: None }).map_err(|what| {
+                self.exchange.failed(&format!("was answered with what is not JSON, on line {}: {what}", self.line))
+            }));
+        }
+    }
+
+    /// The next whole line; at the end what is left.
+    fn take_line(&mut self) -> Option<std::ops::Range<usize>> {
+        let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+        let (end, next) = match found {
+            Some(at) => (self.searched + at, self.searched + at + 1),
+            None if self.ended && self.begin < self.buffer.len() => (self.buffer.len(), self.buffer.len()),
+            None => {
+                self.searched = self.buffer.len();
+                return None;
+            }
+        };
+        let line = self.begin..end;
+        (self.begin, self.searched) = (next, next);
+        Some(line)
+    }
+
+    async fn receive(&mut self) -> Result<(), SourceError> {
+        let max_row_bytes = self.exchange.max_row_bytes;
+        if self.buffer.len() - self.begin > max_row_bytes {
+            return Err(SourceError::limit(&self.exchange.source, "max_row_bytes", format!("{max_row_bytes} bytes")));
+        }
+        self.buffer.drain(..self.begin);
+        self.searched -= self.begin;
+        self.begin = 0;
+        match self.response.chunk().await.map_err(|error| self.exchange.broken(&error))? {
+            Some(bytes) => self.buffer.extend_from_slice(&bytes),
+            None => self.ended = true,
+        }
+        Ok(())
+    }
+}

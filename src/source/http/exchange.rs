@@ -1,0 +1,140 @@
+//! Request and answer: connections, redirects, status.
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use reqwest::{
+    Method, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, LOCATION},
+};
+
+use super::{HttpFormat, HttpMethod};
+use crate::{clock::Clock, error::ErrorCode, model::Json, source::SourceError};
+
+/// How long a request waits before it is sent again, the first time; then twice as long each time, in milliseconds.
+const RETRY_BACKOFF_MS: u64 = 50;
+
+/// How requests of one source are made.
+pub(super) struct Exchange {
+    pub(super) source: Arc<str>,
+    pub(super) client: reqwest::Client,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) method: HttpMethod,
+    pub(super) headers: HeaderMap,
+    pub(super) format: HttpFormat,
+    pub(super) max_bytes: u64,
+    pub(super) max_row_bytes: usize,
+    pub(super) max_redirects: usize,
+    pub(super) max_retries: usize,
+}
+
+/// A request as it goes from redirect to redirect.
+struct Outgoing {
+    method: Method,
+    url: Url,
+    /// What the configuration says; empty once another host was named.
+    headers: HeaderMap,
+    body: Option<Json>,
+}
+
+impl Exchange {
+    /// The first answer that is no redirect, and a success.
+    pub(super) async fn send(&self, url: Url, body: Option<Json>) -> Result<Response, SourceError> {
+        let method = match self.method {
+            HttpMethod::Get => Method::GET,
+            HttpMethod::Post => Method::POST,
+        };
+        let mut outgoing = Outgoing { method, url, headers: self.headers.clone(), body };
+        for _ in 0..=self.max_redirects {
+            let response = self.attempt(&outgoing).await?;
+            if !is_redirect(response.status()) {
+                return self.successful(response);
+            }
+            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            let next = location.and_then(|location| outgoing.url.join(location).ok());
+            let next = next.ok_or_else(|| self.failed("redirects to nowhere"))?;
+            self.redirect(&mut outgoing, response.status(), next)?;
+        }
+        Err(SourceError::limit(&self.source, "max_redirects", format!("{} redirects", self.max_redirects)))
+    }
+
+    /// Sends it; a `GET` again when no connection could be made.
+    async fn attempt(&self, outgoing: &Outgoing) -> Result<Response, SourceError> {
+        let mut retries = 0;
+        loop {
+            let mut request =
+                self.client.request(outgoing.method.clone(), outgoing.url.clone()).headers(outgoing.headers.clone());
+            if let Some(body) = &outgoing.body {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.as_str().to_owned());
+            }
+            match request.send().await {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_connect() && outgoing.method == Method::GET && retries < self.max_retries => {
+                    let wait_ms = RETRY_BACKOFF_MS << retries.min(10);
+                    retries += 1;
+                    self.clock.sleep(Duration::from_millis(wait_ms)).await;
+                }
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
+    }
+
+    /// What is asked next. Nothing that was configured goes to another host.
+    fn redirect(&self, outgoing: &mut Outgoing, status: StatusCode, next: Url) -> Result<(), SourceError> {
+        if !matches!(next.scheme(), "http" | "https") {
+            return Err(self.failed("redirects to what is not HTTP"));
+        }
+        if outgoing.url.scheme() == "https" && next.scheme() == "http" {
+            return Err(self.failed("redirects from https to http, which is not followed"));
+        }
+        let keeps_method = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if !keeps_method && outgoing.method != Method::GET {
+            outgoing.method = Method::GET;
+            outgoing.body = None;
+        }
+        if next.origin() != outgoing.url.origin() {
+            if outgoing.body.is_some() {
+                return Err(self.failed("redirects its request's body to another host, which is not followed"));
+            }
+            outgoing.headers.clear();
+        }
+        outgoing.url = next;
+        Ok(())
+    }
+
+    fn successful(&self, response: Response) -> Result<Response, SourceError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let code = match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => ErrorCode::NotFound,
+            _ => ErrorCode::Unavailable,
+        };
+        Err(SourceError::new(code, format!("source `{}` was answered with status {status}", self.source)))
+    }
+
+    /// The server does what cannot be used. `what` fits behind "source `x` ".
+    pub(super) fn failed(&self, what: &str) -> SourceError {
+        SourceError::new(ErrorCode::Unavailable, format!("source `{}` {what}", self.source))
+    }
+
+    /// The connection failed.
+    pub(super) fn broken(&self, error: &reqwest::Error) -> SourceError {
+        let what =
+            if error.is_connect() { "cannot connect to its server" } else { "lost the connection to its server" };
+        self.failed(&format!("{what}: {}", cause(error)))
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// What is at the bottom of the error. Never the address, which may have secrets in it.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let mut bottom = error.source();
+    while let Some(below) = bottom.and_then(std::error::Error::source) {
+        bottom = Some(below);
+    }
+    bottom.map_or_else(|| "it failed".to_owned(), ToString::to_string)
+}

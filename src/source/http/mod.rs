@@ -1,0 +1,219 @@
+//! Answers of an HTTP API.
+//!
+//! The host is fixed; args stand only in the path and the query, percent-encoded, and as whole values in the body
+//! (`target`). Redirects are followed here and not by the client, because credentials must not follow them to another
+//! host (`exchange`). Answers are one JSON value, or one on each line (`answer`).
+
+mod answer;
+mod exchange;
+mod target;
+
+use std::{fmt, sync::Arc};
+
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+
+use self::{exchange::Exchange, target::Target};
+use super::{
+    ArgDefinition, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType, ThisServer,
+    template::JsonTemplate,
+};
+use crate::{clock::Clock, error::ErrorCode, model::Json, secret::Secret};
+
+/// How an [`HttpSource`] asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HttpMethod {
+    /// A request without body, that is sent again when no connection could be made.
+    #[default]
+    Get,
+    /// A request with a body.
+    Post,
+}
+
+/// What an [`HttpSource`] is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HttpFormat {
+    /// One JSON value: one row.
+    #[default]
+    Json,
+    /// A JSON value on each line: each a row, as soon as it is there.
+    NdJson,
+}
+
+/// What an [`HttpSource`] asks, and its limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpSourceOptions {
+    /// What it gives, for people.
+    pub description: Option<String>,
+    /// How it asks.
+    pub method: HttpMethod,
+    /// Where: `http://…` or `https://…`, or a path on this server itself, such as `/health/ready`. Args stand in the
+    /// path and the query as `{name}`. A pair of the query whose arg is null is left out.
+    pub url: Secret,
+    /// What is sent along, and to no other host.
+    pub headers: Vec<(String, Secret)>,
+    /// JSON that is sent with `POST`. A whole text `{name}` in it stands for an arg, with its type.
+    pub body: Option<Secret>,
+    /// What it is answered.
+    pub format: HttpFormat,
+    /// The args it takes.
+    pub args: Vec<ArgDefinition>,
+    /// What a read may take and give. `max_bytes` is also the largest answer in JSON.
+    pub limits: SourceLimits,
+    /// The longest line of newline-delimited JSON, in bytes.
+    pub max_row_bytes: usize,
+    /// Redirects that are followed.
+    pub max_redirects: usize,
+    /// How often a `GET` is sent again when no connection could be made.
+    pub max_retries: usize,
+}
+
+impl HttpSourceOptions {
+    /// A `GET` without args, with the default limits.
+    pub fn new(url: impl Into<Secret>) -> Self {
+        Self {
+            description: None,
+            method: HttpMethod::Get,
+            url: url.into(),
+            headers: Vec::new(),
+            body: None,
+            format: HttpFormat::Json,
+            args: Vec::new(),
+            limits: SourceLimits { max_bytes: 16 << 20, ..SourceLimits::default() },
+            max_row_bytes: 1 << 20,
+            max_redirects: 5,
+            max_retries: 2,
+        }
+    }
+}
+
+/// The connections that all HTTP sources share. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct HttpClient(reqwest::Client);
+
+impl HttpClient {
+    /// Without connections yet. Proxies of the environment are not used.
+    ///
+    /// TLS is rustls with the cryptography that the process has chosen, ring when it has not. `UNAVAILABLE` when the
+    /// machine's certificates cannot be read.
+    pub fn new() -> Result<Self, SourceError> {
+        // An error: it was chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
+            .build();
+        client.map(Self).map_err(|error| {
+            SourceError::new(ErrorCode::Unavailable, format!("cannot make an HTTP client: {}", exchange::cause(&error)))
+        })
+    }
+}
+
+/// An HTTP API, as a source.
+pub struct HttpSource {
+    info: SourceInfo,
+    target: Target,
+    body: Option<JsonTemplate>,
+    exchange: Arc<Exchange>,
+}
+
+impl HttpSource {
+    /// A source of this name. Nothing is connected yet.
+    ///
+    /// `INVALID_INPUT` when the options do not fit together. The error never has a value of them in it.
+    pub fn new(
+        name: &str,
+        options: HttpSourceOptions,
+        client: &HttpClient,
+        this_server: &ThisServer,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SourceError> {
+        let invalid = |what: String| SourceError::new(ErrorCode::InvalidInput, format!("source `{name}`: {what}"));
+        let target = Target::new(options.url.expose(), &options.args, this_server.clone()).map_err(invalid)?;
+        let body = options.body.as_ref().map(|body| {
+            let json = Json::parse(body.expose()).map_err(|_| "its `body` is not JSON".to_owned())?;
+            JsonTemplate::new(&json, &options.args).map_err(|what| format!("its `body` {what}"))
+        });
+        let body = body.transpose().map_err(invalid)?;
+        if body.is_some() && options.method == HttpMethod::Get {
+            return Err(invalid("a GET has no `body`: remove it, or add `method = \"POST\"`".to_owned()));
+        }
+        let used = |arg: &str| target.mentions(arg) || body.as_ref().is_some_and(|body| body.mentions(arg));
+        if let Some(unused) = options.args.iter().find(|arg| !used(&arg.name)) {
+            let name = &unused.name;
+            return Err(invalid(format!("its arg `{name}` is not used: write it as `{{{name}}}` in `url` or `body`")));
+        }
+        let headers = headers(&options).map_err(invalid)?;
+        let info = SourceInfo {
+            name: name.into(),
+            description: options.description,
+            source_type: SourceType::Http,
+            args: options.args,
+            limits: options.limits,
+            gives: match options.format {
+                HttpFormat::Json => Gives::Value,
+                HttpFormat::NdJson => Gives::Rows,
+            },
+        };
+        let exchange = Exchange {
+            source: info.name.clone(),
+            client: client.0.clone(),
+            clock,
+            method: options.method,
+            headers,
+            format: options.format,
+            max_bytes: info.limits.max_bytes,
+            max_row_bytes: options.max_row_bytes,
+            max_redirects: options.max_redirects,
+            max_retries: options.max_retries,
+        };
+        Ok(Self { info, target, body, exchange: Arc::new(exchange) })
+    }
+}
+
+impl fmt::Debug for HttpSource {
+    /// Without address, headers and body, where secrets are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSource").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl Source for HttpSource {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn read(&self, args: Args) -> Result<BoxStream<'static, Result<Row, SourceError>>, SourceError> {
+        let url = self.target.fill(&self.info.name, &args)?;
+        let body = self.body.as_ref().map(|body| body.fill(&args));
+        let exchange = self.exchange.clone();
+        let rows = async move {
+            let response = exchange.send(url, body).await?;
+            Ok(answer::rows(response, exchange))
+        };
+        Ok(stream::once(rows).try_flatten().boxed())
+    }
+}
+
+fn headers(options: &HttpSourceOptions) -> Result<HeaderMap, String> {
+    let accept = match options.format {
+        HttpFormat::Json => "application/json",
+        HttpFormat::NdJson => "application/x-ndjson, application/jsonl",
+    };
+    let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+    for (name, value) in &options.headers {
+        let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` cannot be the name of a header"))?;
+        if [reqwest::header::HOST, reqwest::header::CONTENT_LENGTH, reqwest::header::TRANSFER_ENCODING]
+            .contains(&header)
+        {
+            return Err(format!("the header `{name}` is not for the configuration: remove it"));
+        }
+        let mut value = HeaderValue::try_from(value.expose())
+            .map_err(|_| format!("the value of the header `{name}` has characters that a header cannot have"))?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,231 @@
+//! Running a program as an attempt.
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use rustix::process::Pid;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    GuardExecutable, ProgramOptions,
+    guard::{Exit, Launch, Order, Report, processes::kill_session},
+    guarded::Line,
+    outcome::outcome,
+    output::{Output, Stream},
+};
+use crate::{
+    model::{CancelStep, Json, LogLevel, code},
+    task::{Job, JobContext, JobError, Retry},
+};
+
+/// Steps that wait to be recorded: more than one attempt can have.
+const MAX_STEPS: usize = 32;
+/// How soon it looks again whether a program without its guard has ended.
+const LOST_INTERVAL: Duration = Duration::from_millis(10);
+/// How often it does.
+const LOST_CHECKS: u32 = 100;
+
+/// A program as the work of a kind.
+#[derive(Debug)]
+pub struct ProgramJob {
+    options: ProgramOptions,
+    guard: GuardExecutable,
+}
+
+impl ProgramJob {
+    /// A job that runs this program under that guard.
+    pub fn new(options: ProgramOptions, guard: GuardExecutable) -> Self {
+        Self { options, guard }
+    }
+
+    fn launch(&self, ctx: &JobContext, input: Json) -> Result<Launch, JobError> {
+        let refused = |message: String| {
+            JobError::new(format!("the input does not fit: {message}")).code(code::INVALID_INPUT).retry(Retry::Never)
+        };
+        let value = input.decode().map_err(|error| refused(error.to_string()))?;
+        let command = self.options.command.fill(&value).map_err(refused)?;
+        let mut environment = self.options.environment();
+        environment.push(("MEANWHILE_TASK".into(), ctx.task().to_string().into()));
+        environment.push(("MEANWHILE_ATTEMPT".into(), ctx.attempt().to_string().into()));
+        let (folder, leftover_grace_ms) = (self.options.folder.clone(), self.options.leftover_grace_ms);
+        let lock = format!("meanwhile/{}", ctx.task());
+        Ok(Launch { command, folder, environment, input, lock, leftover_grace_ms })
+    }
+}
+
+#[async_trait]
+impl Job for ProgramJob {
+    async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
+        let launch = self.launch(&ctx, input)?;
+        let (guard, label) = (self.guard.clone(), format!("{}#{}", ctx.task(), ctx.attempt()));
+        let started = tokio::task::spawn_blocking(move || guard.start(&label)).await?;
+        let mut guarded = started.map_err(|error| not_started(&format!("its guard: {error}"), true))?;
+        guarded.line.say(&launch).await;
+        drop(launch);
+
+        let process = guarded.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let output = Output::new(&ctx, &self.options);
+        // Cancelled when no process is left, and when the output cannot be recorded.
+        let (ended, fault) = (CancellationToken::new(), CancellationToken::new());
+        let (steps, recorded) = mpsc::channel(MAX_STEPS);
+        let control = async {
+            let options = &self.options;
+            let control = Control { ctx: &ctx, options, guard: process, line: guarded.line, steps, fault: &fault };
+            let exit = control.run().await;
+            ended.cancel();
+            exit
+        };
+        let read = async {
+            let stdout = output.read(Stream::Stdout, guarded.stdout, &ended);
+            let stderr = output.read(Stream::Stderr, guarded.stderr, &ended);
+            let read = tokio::try_join!(stdout, stderr);
+            if read.is_err() {
+                fault.cancel();
+            }
+            read
+        };
+        let (exit, read, ()) = tokio::join!(control, read, record(&ctx, recorded));
+        // It has said its last word.
+        let _ = guarded.child.wait().await;
+        read?;
+        outcome(&self.options, exit?, output.rest())
+    }
+}
+
+/// Follows a program from its start to the end of its last process.
+struct Control<'a> {
+    ctx: &'a JobContext,
+    options: &'a ProgramOptions,
+    /// The guard's process, which leads a session.
+    guard: Option<Pid>,
+    line: Line,
+    steps: mpsc::Sender<Step>,
+    fault: &'a CancellationToken,
+}
+
+/// How far stopping it has come.
+enum Stopping {
+    No,
+    /// SIGTERM was ordered; SIGKILL follows when this ends.
+    Asked(BoxFuture<'static, ()>),
+    Forced,
+}
+
+impl Control<'_> {
+    async fn run(mut self) -> Result<Exit, JobError> {
+        let mut stopping = Stopping::No;
+        let mut exit = None;
+        loop {
+            let report = tokio::select! {
+                report = self.line.hear() => report,
+                () = self.fault.cancelled(), if !matches!(stopping, Stopping::Forced) => {
+                    self.line.say(&Order::Kill).await;
+                    stopping = Stopping::Forced;
+                    continue;
+                }
+                () = self.ctx.cancelled(), if matches!(stopping, Stopping::No) => {
+                    self.line.say(&Order::Terminate).await;
+                    let grace = Duration::from_millis(self.options.stop_grace_ms);
+                    stopping = Stopping::Asked(self.ctx.clock().sleep(grace));
+                    continue;
+                }
+                () = over(&mut stopping) => {
+                    self.line.say(&Order::Kill).await;
+                    stopping = Stopping::Forced;
+                    continue;
+                }
+            };
+            match report {
+                Some(Report::Started) => {}
+                Some(Report::NotStarted { message, retryable }) => return Err(not_started(&message, retryable)),
+                Some(Report::Signalled { order, processes }) => self.step(Step::Signalled(order, processes)),
+                Some(Report::Exited(how)) => exit = Some(how),
+                Some(Report::Leftovers { processes }) => self.step(Step::Leftovers(processes)),
+                Some(Report::Ended { out_of_reach }) => {
+                    if !out_of_reach.is_empty() {
+                        self.step(Step::OutOfReach(out_of_reach));
+                    }
+                    return exit.ok_or_else(guard_lost);
+                }
+                None => {
+                    // What the guard would have done, as far as it can be done without it.
+                    self.kill_without_guard().await;
+                    return Err(guard_lost());
+                }
+            }
+        }
+    }
+
+    /// Kills the session that the guard has led: all processes of the program but those that lead one themselves.
+    async fn kill_without_guard(&self) {
+        let Some(session) = self.guard else { return };
+        for _ in 0..LOST_CHECKS {
+            // As long as there is one, no other session can have the number.
+            if !matches!(kill_session(session), Ok(1..)) {
+                return;
+            }
+            self.ctx.clock().sleep(LOST_INTERVAL).await;
+        }
+    }
+
+    fn step(&self, step: Step) {
+        // There are never more of them.
+        let _ = self.steps.try_send(step);
+    }
+}
+
+async fn over(stopping: &mut Stopping) {
+    match stopping {
+        Stopping::Asked(grace) => grace.await,
+        Stopping::No | Stopping::Forced => std::future::pending().await,
+    }
+}
+
+/// What was done to a program, for those who follow the task.
+enum Step {
+    Signalled(Order, usize),
+    Leftovers(usize),
+    OutOfReach(Vec<i32>),
+}
+
+/// Records steps. Apart from what takes them: a store that is behind keeps no signal waiting.
+async fn record(ctx: &JobContext, mut steps: mpsc::Receiver<Step>) {
+    while let Some(step) = steps.recv().await {
+        let (level, message) = match step {
+            Step::Signalled(order, count) => {
+                let (step, level, signal) = match order {
+                    Order::Terminate => (CancelStep::TermSent, LogLevel::Info, "SIGTERM"),
+                    Order::Kill => (CancelStep::KillSent, LogLevel::Warn, "SIGKILL"),
+                };
+                let to = format!("to {}", many(count));
+                if ctx.is_cancel_requested() {
+                    let _ = ctx.cancel_step(step, Some(to)).await;
+                    continue;
+                }
+                (level, format!("sent {signal} {to}"))
+            }
+            Step::Leftovers(count) => {
+                (LogLevel::Warn, format!("the program left {} behind, ended with SIGKILL", many(count)))
+            }
+            Step::OutOfReach(ids) => {
+                (LogLevel::Error, format!("processes that belong to another user could not be ended: {ids:?}"))
+            }
+        };
+        // An attempt that can record nothing any more is over.
+        let _ = ctx.log(level, message).await;
+    }
+}
+
+fn many(processes: usize) -> String {
+    if processes == 1 { "1 process".to_owned() } else { format!("{processes} processes") }
+}
+
+fn not_started(message: &str, retryable: bool) -> JobError {
+    let retry = if retryable { Retry::Backoff } else { Retry::Never };
+    JobError::new(format!("the program could not be started: {message}")).code(code::PROGRAM_NOT_STARTED).retry(retry)
+}
+
+fn guard_lost() -> JobError {
+    JobError::new("the process that guards the program was killed").code(code::PROGRAM_KILLED)
+}

@@ -1,0 +1,456 @@
+//! Programs as tasks: real ones, under real guards. Whatever they do, no process of theirs stays.
+
+use std::{fs, path::Path, sync::Arc};
+
+use futures::{StreamExt, TryStreamExt};
+use meanwhile::{
+    clock::{Clock, SystemClock},
+    journal::{Followed, JournalOptions},
+    model::{
+        CancelStep::{self, Confirmed, Delivered, KillSent, Overtaken, Requested, TermSent},
+        EventBody, Json, LogLevel, Progress, Task, TaskId, TaskStatus, code,
+    },
+    store::{
+        Store,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
+    task::{
+        KindOptions, KindType, StartTask, TaskManager, TaskOptions,
+        program::{CommandTemplate, GuardExecutable, Hidden, ProgramJob, ProgramOptions},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::support::server::{Server, data, subscribe};
+
+struct Programs {
+    manager: TaskManager,
+    folder: tempfile::TempDir,
+}
+
+impl Programs {
+    async fn new() -> Self {
+        Self::with(TaskOptions::default()).await
+    }
+
+    async fn with(options: TaskOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let store = SqliteStore::open(&folder.path().join("data"), &SqliteOptions::default(), clock.clone()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let manager = TaskManager::open(store, clock, options, JournalOptions::default(), 1).await.unwrap();
+        Self { manager, folder }
+    }
+
+    /// Registers a program as the kind of this name.
+    fn register(&self, name: &str, command: &[&str], change: impl FnOnce(&mut ProgramOptions)) {
+        let mut options = ProgramOptions::new(CommandTemplate::parse(command).unwrap());
+        options.folder = self.folder.path().to_owned();
+        change(&mut options);
+        let guard = GuardExecutable::at(env!("CARGO_BIN_EXE_meanwhile"));
+        let job = Arc::new(ProgramJob::new(options, guard));
+        self.manager.register_job(name, KindType::Program, KindOptions::default(), job).unwrap();
+    }
+
+    /// Runs a shell script as a task without input.
+    async fn sh(&self, script: &str) -> Ended {
+        self.sh_with(script, |_| {}, &Value::Null).await
+    }
+
+    async fn sh_with(&self, script: &str, change: impl FnOnce(&mut ProgramOptions), input: &Value) -> Ended {
+        self.register("sh", &["sh", "-c", script], change);
+        self.run("sh", input).await
+    }
+
+    async fn run(&self, kind: &str, input: &Value) -> Ended {
+        let task = self.manager.start(StartTask::new(kind).input(input).unwrap()).await.unwrap();
+        self.ended(task.id).await
+    }
+
+    /// Starts a script, and waits until it says that it is ready.
+    async fn ready(&self, script: &str, change: impl FnOnce(&mut ProgramOptions)) -> TaskId {
+        self.register("sh", &["sh", "-c", script], change);
+        let id = self.manager.start(StartTask::new("sh")).await.unwrap().id;
+        self.says(id, "ready").await;
+        id
+    }
+
+    async fn says(&self, id: TaskId, words: &str) {
+        let mut follow = std::pin::pin!(self.manager.journal().follow(id, 0));
+        while let Some(batch) = follow.next().await {
+            for followed in batch.unwrap() {
+                let Followed::Event(event) = followed else { panic!("a gap") };
+                if matches!(&event.body, EventBody::Log { message, .. } if message.contains(words)) {
+                    return;
+                }
+            }
+        }
+        panic!("the task ended without saying {words:?}");
+    }
+
+    /// Waits for the end; nothing of the program is left then.
+    async fn ended(&self, id: TaskId) -> Ended {
+        let ended = self.finished(id).await;
+        assert_eq!(processes_of(&id.to_string()), Vec::<String>::new(), "processes were left behind");
+        ended
+    }
+
+    async fn finished(&self, id: TaskId) -> Ended {
+        let batches: Vec<_> = self.manager.journal().follow(id, 0).try_collect().await.unwrap();
+        let body = |followed| match followed {
+            Followed::Event(event) => event.body.clone(),
+            Followed::Gap { .. } => panic!("a gap"),
+        };
+        let events = batches.into_iter().flatten().map(body).collect();
+        Ended { task: self.manager.get(id).await.unwrap().unwrap(), events }
+    }
+}
+
+/// A task that has ended, and what happened to it.
+struct Ended {
+    task: Task,
+    events: Vec<EventBody>,
+}
+
+impl Ended {
+    fn result(&self) -> Value {
+        assert_eq!(self.task.status, TaskStatus::Completed, "{:?}", self.task.error);
+        self.task.result.as_ref().unwrap().decode().unwrap()
+    }
+
+    /// The code and the message of its error.
+    fn error(&self) -> (&str, &str) {
+        let error = self.task.error.as_ref().unwrap();
+        (&error.code, &error.message)
+    }
+
+    fn logs(&self) -> Vec<(LogLevel, &str)> {
+        let log = |body| match body {
+            &EventBody::Log { level, ref message } => Some((level, message.as_str())),
+            _ => None,
+        };
+        self.events.iter().filter_map(log).collect()
+    }
+
+    /// The steps of its cancellation.
+    fn ladder(&self) -> Vec<CancelStep> {
+        let step = |body: &EventBody| match body {
+            EventBody::Cancellation(cancellation) => Some(cancellation.step),
+            _ => None,
+        };
+        self.events.iter().filter_map(step).collect()
+    }
+
+    /// All that it logged, in one text.
+    fn text(&self) -> String {
+        self.logs().into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The processes of this task: its guard by its name, its program and all descendants by their environment.
+fn processes_of(task: &str) -> Vec<String> {
+    let holds = |pid: &str, file: &str| {
+        let content = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&content).contains(task)
+    };
+    let pids = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    // One that has ended, and is only not waited for yet, has neither.
+    pids.filter(|pid| pid.parse::<u32>().is_ok() && (holds(pid, "environ") || holds(pid, "cmdline"))).collect()
+}
+
+#[tokio::test]
+async fn a_program_reads_its_input_and_says_how_it_goes() {
+    let programs = Programs::new().await;
+    let script = r#"
+        read -r input
+        echo starting
+        echo '{"progress": {"done": 1, "total": 4, "message": "one"}}'
+        echo "{\"chunk\": $input}"
+        echo '{"log": {"level": "WARN", "message": "odd"}}'
+        echo "{\"result\": {\"input\": $input, \"attempt\": $MEANWHILE_ATTEMPT}}"
+    "#;
+    let ended = programs.sh_with(script, |_| {}, &json!({ "n": 1 })).await;
+    assert_eq!(ended.result(), json!({ "input": { "n": 1 }, "attempt": 1 }));
+    assert_eq!(ended.logs(), [(LogLevel::Info, "starting"), (LogLevel::Warn, "odd")]);
+    let chunk = EventBody::Chunk { index: 0, value: Json::parse(r#"{"n":1}"#).unwrap() };
+    assert!(ended.events.contains(&chunk), "{:?}", ended.events);
+    let progress = EventBody::Progress(Progress::of(1.0, 4.0).message("one"));
+    assert!(ended.events.contains(&progress), "{:?}", ended.events);
+}
+
+#[tokio::test]
+async fn a_field_of_the_input_is_one_argument_that_no_shell_sees() {
+    let programs = Programs::new().await;
+    let script = r#"printf '{"result": "%s %s"}\n' "$#" "$1""#;
+    programs.register("args", &["sh", "-c", script, "--", "{input.file}", "{input.size}"], |_| {});
+    let ended = programs.run("args", &json!({ "file": "a b $(touch x) ; *", "size": 7 })).await;
+    assert_eq!(ended.result(), json!("2 a b $(touch x) ; *"));
+    let ended = programs.run("args", &json!({ "file": "a" })).await;
+    assert_eq!(ended.error(), (code::INVALID_INPUT, "the input does not fit: `size` is missing"));
+    assert!(!ended.task.error.unwrap().retryable);
+}
+
+#[tokio::test]
+async fn a_program_gets_its_own_environment_and_not_the_servers() {
+    let programs = Programs::new().await;
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the test needs a variable to look for");
+    let script = r#"echo "{\"result\": [\"$SECRET\", \"$CARGO_MANIFEST_DIR\", \"$(pwd)\"]}""#;
+    let secret = |options: &mut ProgramOptions| options.environment.push(("SECRET".into(), Hidden::new("s")));
+    let ended = programs.sh_with(script, secret, &Value::Null).await;
+    let folder = programs.folder.path().canonicalize().unwrap();
+    assert_eq!(ended.result(), json!(["s", "", folder]));
+}
+
+#[tokio::test]
+async fn exit_codes_say_how_it_ended_and_whether_to_try_again() {
+    let programs = Programs::new().await;
+    let codes = |options: &mut ProgramOptions| {
+        options.success_exit_codes = vec![0, 3];
+        options.no_retry_exit_codes = vec![64];
+    };
+    programs.register("exit", &["sh", "-c", "echo out; echo why >&2; exit $1", "--", "{input.code}"], codes);
+    for (exit, status, retryable) in [
+        (0, TaskStatus::Completed, None),
+        (3, TaskStatus::Completed, None),
+        (1, TaskStatus::Failed, Some(true)),
+        (64, TaskStatus::Failed, Some(false)),
+    ] {
+        let ended = programs.run("exit", &json!({ "code": exit })).await;
+        assert_eq!((ended.task.status, ended.task.error.as_ref().map(|error| error.retryable)), (status, retryable));
+        if retryable.is_some() {
+            let message = format!("the program ended with exit code {exit}: why");
+            assert_eq!(ended.error(), (code::PROGRAM_FAILED, message.as_str()));
+            let details: Value = ended.task.error.unwrap().details.unwrap().decode().unwrap();
+            assert_eq!(details["exitCode"], json!(exit));
+            assert_eq!(details["lastLines"].as_array().unwrap().len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_missing_is_not_tried_again() {
+    let programs = Programs::new().await;
+    programs.register("missing", &["./no-such-program"], |_| {});
+    let ended = programs.run("missing", &Value::Null).await;
+    assert_eq!(ended.error().0, code::PROGRAM_NOT_STARTED);
+    assert!(!ended.task.error.unwrap().retryable);
+    programs.register("nowhere", &["sh"], |options| options.folder = "/no/such/folder".into());
+    let ended = programs.run("nowhere", &Value::Null).await;
+    assert!(ended.error().1.contains("/no/such/folder"), "{:?}", ended.error());
+}
+
+#[tokio::test]
+async fn a_program_that_dies_by_a_signal_says_which() {
+    let ended = Programs::new().await.sh("echo before; kill -SEGV $$").await;
+    assert_eq!(ended.error(), (code::PROGRAM_KILLED, "the program was ended by SIGSEGV (signal 11): before"));
+}
+
+#[tokio::test]
+async fn a_cancelled_program_gets_sigterm() {
+    let programs = Programs::new().await;
+    let id = programs.ready("echo ready; sleep 1000", |_| {}).await;
+    programs.manager.cancel(id, None).await.unwrap();
+    let ended = programs.ended(id).await;
+    assert_eq!(ended.task.status, TaskStatus::Cancelled);
+    assert_eq!(ended.ladder(), [Requested, Delivered, TermSent, Confirmed]);
+    let to = |body: &EventBody| matches!(body, EventBody::Cancellation(step) if step.message.as_deref() == Some("to 2 processes"));
+    assert!(ended.events.iter().any(to), "{:?}", ended.events);
+}
+
+#[tokio::test]
+async fn a_program_that_ignores_sigterm_gets_sigkill_after_the_grace() {
+    let programs = Programs::new().await;
+    let script = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+    let id = programs.ready(script, |options| options.stop_grace_ms = 50).await;
+    programs.manager.cancel(id, None).await.unwrap();
+    let ended = programs.ended(id).await;
+    assert_eq!(ended.task.status, TaskStatus::Cancelled);
+    assert_eq!(ended.ladder(), [Requested, Delivered, TermSent, KillSent, Confirmed]);
+}
+
+#[tokio::test]
+async fn a_program_that_completes_although_it_was_asked_to_stop_has_completed() {
+    let programs = Programs::new().await;
+    let script = r#"trap 'echo "{\"result\": \"saved\"}"; exit 0' TERM; echo ready; while :; do sleep 0.01; done"#;
+    let id = programs.ready(script, |_| {}).await;
+    programs.manager.cancel(id, None).await.unwrap();
+    let ended = programs.ended(id).await;
+    assert_eq!(ended.result(), json!("saved"));
+    assert_eq!(ended.ladder(), [Requested, Delivered, TermSent, Overtaken]);
+}
+
+#[tokio::test]
+async fn grandchildren_in_sessions_of_their_own_are_ended_too() {
+    let programs = Programs::new().await;
+    // Twice detached: parent and session are others.
+    let script = "(setsid sh -c '(trap \"\" TERM HUP; setsid sleep 1000) & sleep 1000' &); echo ready; sleep 1000";
+    let id = programs.ready(script, |options| options.stop_grace_ms = 50).await;
+    programs.manager.cancel(id, None).await.unwrap();
+    assert_eq!(programs.ended(id).await.task.status, TaskStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_ended_after_the_grace() {
+    let programs = Programs::new().await;
+    let script = "setsid sleep 1000 & setsid sleep 1000 & echo '{\"result\": 1}'";
+    let ended = programs.sh_with(script, |options| options.leftover_grace_ms = 50, &Value::Null).await;
+    assert_eq!(ended.result(), json!(1));
+    assert_eq!(ended.logs(), [(LogLevel::Warn, "the program left 2 processes behind, ended with SIGKILL")]);
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_may_finish_within_the_grace() {
+    let patient = |options: &mut ProgramOptions| options.leftover_grace_ms = 60_000;
+    let ended = Programs::new().await.sh_with("(sleep 0.05; echo late) & echo early", patient, &Value::Null).await;
+    assert_eq!(ended.text(), "early\nlate");
+}
+
+#[tokio::test]
+async fn a_program_that_never_reads_its_input_keeps_nobody_waiting() {
+    let input = json!({ "text": "x".repeat(1_000_000) });
+    let ended = Programs::new().await.sh_with("echo done", |_| {}, &input).await;
+    assert_eq!((ended.result(), ended.text()), (Value::Null, "done".to_owned()));
+}
+
+#[tokio::test]
+async fn a_program_that_closes_its_output_early_goes_on() {
+    let ended = Programs::new().await.sh("echo '{\"result\": 1}'; exec >&- 2>&-; sleep 0.05; exit 0").await;
+    assert_eq!(ended.result(), json!(1));
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_output_is_bounded() {
+    let programs = Programs::new().await;
+    let script = "yes \"$(printf %8000s x)\" | head -c 1073741824; echo; echo the end";
+    let ended = programs.sh_with(script, |options| options.max_log_bytes = 100_000, &Value::Null).await;
+    assert_eq!(ended.result(), Value::Null);
+    assert!(ended.text().len() < 101_000, "{} bytes were logged", ended.text().len());
+    let (level, last) = *ended.logs().last().unwrap();
+    assert!(level == LogLevel::Warn && last.contains("`max_log_bytes` (100000 bytes)"), "{last}");
+}
+
+#[tokio::test]
+async fn an_endless_line_is_cut() {
+    let programs = Programs::new().await;
+    let ended = programs.sh("head -c 50000000 /dev/zero | tr '\\0' x; echo; echo next").await;
+    let text = ended.text();
+    assert!(text.starts_with("xxx") && text.ends_with("x … (cut)\nnext") && text.len() < 9000, "{} bytes", text.len());
+}
+
+#[tokio::test]
+async fn an_endless_message_fails_by_its_limit() {
+    let ended = Programs::new().await.sh("printf '{\"result\": \"'; tr '\\0' x </dev/zero").await;
+    let (code, message) = ended.error();
+    assert!(code == code::LIMIT_EXCEEDED && message.contains("`max_result_bytes`"), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_not_utf_8_is_marked() {
+    let ended = Programs::new().await.sh("printf 'a\\377b\\n'; printf 'caf\\303\\251\\n' >&2").await;
+    let mut logs = ended.logs();
+    logs.sort_unstable_by_key(|(_, text)| *text);
+    let expected = [(LogLevel::Info, "a\u{fffd}b … (not valid UTF-8)"), (LogLevel::Info, "café")];
+    assert_eq!(logs, expected);
+}
+
+#[tokio::test]
+async fn lines_that_come_together_are_one_event() {
+    let ended = Programs::new().await.sh("printf 'a\\nb\\n10 %%\\r20 %%\\r100 %%\\nc\\n'").await;
+    assert_eq!(ended.logs(), [(LogLevel::Info, "a\nb\n100 %\nc")]);
+}
+
+#[tokio::test]
+async fn a_message_that_makes_no_sense_is_a_warning() {
+    let ended = Programs::new().await.sh("echo '{\"progress\": \"much\"}'").await;
+    let (level, text) = ended.logs()[0];
+    assert!(level == LogLevel::Warn && text.ends_with(": {\"progress\": \"much\"}"), "{text}");
+}
+
+#[tokio::test]
+async fn a_chunk_over_its_limit_ends_the_program() {
+    let options = TaskOptions { max_chunk_bytes: 10, ..TaskOptions::default() };
+    let ended = Programs::with(options).await.sh("echo '{\"chunk\": \"0123456789\"}'; sleep 1000").await;
+    let (code, message) = ended.error();
+    assert!(code == code::LIMIT_EXCEEDED && message.contains("max_chunk_bytes"), "{message}");
+}
+
+#[tokio::test]
+async fn a_guard_that_is_killed_takes_its_program_with_it() {
+    let programs = Programs::new().await;
+    // The program's parent is its guard.
+    let id = programs.ready("echo ready; kill -KILL $PPID; sleep 1000", |_| {}).await;
+    let ended = programs.ended(id).await;
+    assert_eq!(ended.error(), (code::PROGRAM_KILLED, "the process that guards the program was killed"));
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_programs_and_gives_their_tasks_back() {
+    let options = TaskOptions { release_grace_ms: 50, ..TaskOptions::default() };
+    let programs = Programs::with(options).await;
+    let id = programs.ready("trap '' TERM; echo ready; while :; do sleep 1000; done", |_| {}).await;
+    programs.manager.close(async {}).await;
+    gone(&id.to_string()).await;
+}
+
+#[tokio::test]
+async fn an_attempt_begins_when_the_processes_of_the_one_before_are_gone() {
+    let options = TaskOptions { retry_backoff_ms: 1, ..TaskOptions::default() };
+    let programs = Programs::with(options).await;
+    // All processes hold the lock, until the last has ended.
+    let script = "exec 9>lock; flock -n 9 || exit 64; setsid sh -c 'trap \"\" TERM; sleep 1000' & sleep 1000";
+    programs.register("sh", &["sh", "-c", script], |_| {});
+    let mut request = StartTask::new("sh");
+    (request.max_attempts, request.timeout_ms) = (Some(3), Some(100));
+    let id = programs.manager.start(request).await.unwrap().id;
+    let ended = programs.finished(id).await;
+    assert_eq!((ended.task.attempt, ended.error().0), (3, code::TIMEOUT), "{:?}", ended.error());
+    gone(&id.to_string()).await;
+}
+
+#[test]
+fn a_guard_is_not_for_people() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+    let output = command.args(["guard", "x"]).stdin(std::process::Stdio::null()).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && message.contains("[kinds.NAME]") && message.lines().count() == 1, "{message}");
+}
+
+/// Waits until no process of the task is there any more.
+async fn gone(task: &str) {
+    while !processes_of(task).is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+const START: &str = "mutation($kind: String!) { startTask(input: { kind: $kind }) { task { id } } }";
+const EVENTS: &str = "subscription($id: ID!) { taskEvents(id: $id) { ... on TaskLogged { message } ... on TaskStatusChanged { status } } }";
+
+async fn start_server(data: &Path, config: &Path) -> Server {
+    let (data, config) = (data.to_owned(), config.to_owned());
+    tokio::task::spawn_blocking(move || Server::start(&data, Some(&config))).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_process_outlives_a_server_that_is_killed_and_the_task_runs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    // The second time the mark is there.
+    let script =
+        "if mkdir mark; then trap '' TERM HUP; setsid sleep 1000 & echo ready; while :; do sleep 1000; done; fi";
+    let text = format!("[kinds.stubborn]\ncommand = [\"sh\", \"-c\", {script:?}]\n");
+    fs::write(&config, text).unwrap();
+    let mut server = start_server(&folder.path().join("data"), &config).await;
+    let started = data(server.url(), START, json!({ "kind": "stubborn" })).await;
+    let id = started["startTask"]["task"]["id"].as_str().unwrap().to_owned();
+    let mut events = std::pin::pin!(subscribe(server.url(), EVENTS, json!({ "id": id })).await.unwrap());
+    while events.next().await.unwrap().unwrap()["data"]["taskEvents"]["message"] != "ready" {}
+    assert!(processes_of(&id).len() >= 3);
+    server.kill();
+    gone(&id).await;
+
+    let server = start_server(&folder.path().join("data"), &config).await;
+    let events = subscribe(server.url(), EVENTS, json!({ "id": id })).await.unwrap();
+    let events: Vec<Value> = events.map(Result::unwrap).collect().await;
+    assert_eq!(events.last().unwrap()["data"]["taskEvents"]["status"], "COMPLETED");
+    assert_eq!(processes_of(&id), Vec::<String>::new());
+}
