@@ -30,8 +30,10 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protoco
 
 const SERVER_CORE: &str = "0";
 const CLIENT_CORE: &str = "1";
-/// Between two events.
-const INTERVAL_MS: u64 = 50;
+/// Between two events: so long that neither server is busy all the time.
+fn interval_ms(subscribers: usize) -> u64 {
+    (subscribers as u64 / 20).max(50)
+}
 /// Ticks of `/proc/PID/stat` in a second.
 const TICKS: f64 = 100.0;
 const BUFFER: usize = 4 << 10;
@@ -47,7 +49,7 @@ fn main() {
     let pin = Command::new("taskset").args(["-a", "-p", "-c", CLIENT_CORE, &std::process::id().to_string()]).output();
     assert!(pin.expect("taskset (util-linux) is needed").status.success());
     let what = if different { "different operations" } else { "the same operation" };
-    println!("{subscribers} subscribers, {what}, {events} events, one each {INTERVAL_MS} ms");
+    println!("{subscribers} subscribers, {what}, {events} events, one each {} ms", interval_ms(subscribers));
     println!("{:<12} {:>16} {:>18} {:>12} {:>12}", "", "CPU µs per event", "KiB per subscriber", "p50 ms", "p99 ms");
     let peer = runtime().block_on(measure(true, subscribers, events, different));
     let ours = runtime().block_on(measure(false, subscribers, events, different));
@@ -90,7 +92,7 @@ async fn measure(peer: bool, subscribers: usize, events: u64, different: bool) -
         Server::spawn(&mut command)
     };
     // The task waits for its place until all have subscribed: another one has it.
-    let steps = json!({ "steps": events, "stepMs": INTERVAL_MS });
+    let steps = json!({ "steps": events, "stepMs": interval_ms(subscribers) });
     let (mut blocker, mut id) = (Value::Null, Value::Null);
     if !peer {
         blocker = start(&server, json!({ "steps": 1, "stepMs": 3_600_000 })).await;

@@ -1,6 +1,11 @@
 //! Why the program stopped, and the exit code that says so. The codes are those of sysexits.
 
-use std::{fmt::Write, io, net::SocketAddr};
+use std::{
+    fmt::Write,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::ConfigError,
@@ -18,6 +23,14 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A new configuration file cannot be written.
+    #[error("{}", init_message(.file, .error))]
+    Init {
+        /// The file.
+        file: PathBuf,
         /// What the system says.
         error: io::Error,
     },
@@ -43,7 +56,7 @@ pub const EXIT_CODES: [(u8, &str); 8] = [
     (DATAERR, "the data folder was written by a newer version"),
     (NOINPUT, "there is no database to make a backup of"),
     (UNAVAILABLE, "the address cannot be listened on, such as a port in use"),
-    (CANTCREAT, "the data folder is in use, or it or the backup cannot be written"),
+    (CANTCREAT, "the data folder is in use, or a file or folder cannot be written"),
     (CONFIG, "the configuration is wrong"),
 ];
 
@@ -60,7 +73,7 @@ impl StartError {
         match self {
             Self::Config(_) | Self::Graphiql(_) => CONFIG,
             Self::Listen { .. } => UNAVAILABLE,
-            Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
+            Self::Init { .. } | Self::Store(OpenError::Locked(_) | OpenError::Unusable(_)) => CANTCREAT,
             Self::Store(OpenError::TooNew(_)) | Self::Backup(BackupError::TooNew(_)) => DATAERR,
             Self::Backup(BackupError::Source { .. }) => NOINPUT,
             Self::Backup(BackupError::Exists(_) | BackupError::Target { .. }) => CANTCREAT,
@@ -76,6 +89,16 @@ pub(crate) fn help() -> String {
         let _ = writeln!(text, "  {code:>2}  {meaning}");
         text
     })
+}
+
+fn init_message(file: &Path, error: &io::Error) -> String {
+    let file = file.display();
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{file} is there already, and is left as it is: name another file, or move that one away")
+        }
+        _ => format!("cannot write {file}: {error}; name another file"),
+    }
 }
 
 fn listen_message(address: SocketAddr, error: &io::Error) -> String {

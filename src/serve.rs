@@ -18,6 +18,7 @@ use crate::{
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
     shutdown::Shutdown,
+    source::ThisServer,
     store::{Store, sqlite::SqliteStore},
     task::{TaskManager, jobs},
 };
@@ -30,12 +31,15 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
     config.server.http.access = config.server.access()?;
-    let sources = build_sources(&config, &clock, &mut random)?;
+    let this_server = ThisServer::default();
+    let sources = build_sources(&config, &this_server, &clock, &mut random)?;
     let joins = build_joins(&config, &sources)?;
     let graphiql = graphiql_pages(&config)?;
     let (listener, address) = bind(config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
     let store: Arc<dyn Store> = Arc::new(store);
+    this_server.listens_at(reachable(address));
+    this_server.has_store(store.clone());
     let unexpected = |error: &dyn std::fmt::Display| StartError::Unexpected(format!("cannot start: {error}"));
     let manager =
         TaskManager::open(store, clock.clone(), config.tasks.clone(), config.journal.clone(), random.next_u64())

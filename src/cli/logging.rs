@@ -12,8 +12,8 @@ use crate::{config::ConfigError, exit::StartError};
 /// Which messages are shown: `info`, `debug`, `meanwhile=debug,warn` and so on.
 const VARIABLE: &str = "MEANWHILE_LOG";
 
-/// Libraries that would show whatever clients send, secrets included.
-const WORDLESS: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
+/// Libraries that would show whatever clients and sources send, secrets included.
+const WORDLESS: [&str; 5] = ["tungstenite", "tokio_tungstenite", "reqwest", "hyper", "hyper_util"];
 
 /// Begins to write the log.
 pub(super) fn start() -> Result<(), StartError> {

@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +18,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, ConfigError, Overrides, parse_listen},
+    config::{self, Config, ConfigError, Overrides, parse_listen},
     exit::{self, StartError},
     graphql,
     http::Token,
@@ -34,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   meanwhile                                 serve on 127.0.0.1:8000, with example sources
   meanwhile --listen 0.0.0.0:80 --token-file token --data /var/lib/meanwhile
+  meanwhile init && meanwhile check --config meanwhile.toml
   meanwhile serve --config meanwhile.toml   with sources of your own
   meanwhile schema > schema.graphql
   meanwhile backup --data /var/lib/meanwhile monday.db
@@ -67,6 +68,14 @@ enum Command {
     Serve(ServeArgs),
     /// Print the GraphQL schema
     Schema,
+    /// Write a commented configuration file; one that is there is left alone
+    Init {
+        /// The file
+        #[arg(default_value = "meanwhile.toml")]
+        file: PathBuf,
+    },
+    /// Check a configuration without starting the server
+    Check(CheckArgs),
     /// Copy the data to a file, also while the server runs
     Backup(BackupArgs),
     /// Guard a program that runs as a task: started by the server itself
@@ -99,6 +108,13 @@ struct ServeArgs {
     /// Listen where other machines can reach it although no token is needed
     #[arg(long)]
     insecure: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Configuration file (TOML) instead of the built-in example configuration
+    #[arg(long, value_name = "FILE", env = "MEANWHILE_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
 }
 
 /// Where the data is, and where its copy goes.
@@ -157,6 +173,8 @@ impl Cli {
             None => run_serve(self.serve),
             Some(Command::Serve(args)) => run_serve(args),
             Some(Command::Schema) => print(&graphql::sdl()),
+            Some(Command::Init { file }) => init(&file),
+            Some(Command::Check(args)) => check(&args),
             Some(Command::Backup(args)) => args.run(),
             #[cfg(target_os = "linux")]
             Some(Command::Guard { .. }) => {
@@ -211,6 +229,20 @@ fn token(value: Option<OsString>) -> Result<Option<Token>, ConfigError> {
     let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
     let token = Token::new(value.to_str().unwrap_or_default());
     token.map(Some).map_err(|message| ConfigError { location: None, key: Some(TOKEN_VARIABLE.to_owned()), message })
+}
+
+fn init(file: &Path) -> Result<(), StartError> {
+    config::write_template(file).map_err(|error| StartError::Init { file: file.to_owned(), error })?;
+    print(&format!("{0} is written; now: meanwhile serve --config {0}\n", file.display()))
+}
+
+fn check(args: &CheckArgs) -> Result<(), StartError> {
+    logging::start()?;
+    let config = Config::load(args.config.as_deref())?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let what = config::check(&config, &clock, &mut StdRng::from_rng(&mut rand::rng()))?;
+    let name = args.config.as_deref().map_or("the built-in configuration".into(), Path::to_string_lossy);
+    print(&format!("{name} is valid: {what}\n"))
 }
 
 fn run_serve(args: ServeArgs) -> Result<(), StartError> {

@@ -1,37 +1,35 @@
 //! `args`: what a source or a join takes.
 
 use super::{
-    ConfigError, Location,
-    section::{Entry, Named, Section},
+    ConfigError,
+    section::{Entry, Named, Section, check_name},
 };
 use crate::source::{ArgDefinition, ArgType};
 
-/// The longest name of a source, a join, a part or an arg, in bytes.
-const MAX_NAME_BYTES: usize = 64;
 /// The most args that one source or join takes.
 const MAX_ARGS: usize = 64;
 
 /// Reads `args.NAME = "text"`, or a table with `type` and `required` or `default`.
 pub(super) fn read(section: Section<'_>) -> Result<Vec<ArgDefinition>, ConfigError> {
     let too_many = section.error_here(format!("has more than {MAX_ARGS} args"));
-    let path = section.path_of_table().to_owned();
+    let place = section.bare();
     let entries = section.named_entries()?;
     if entries.len() > MAX_ARGS {
         return Err(too_many);
     }
-    entries.into_iter().map(|(name, entry)| read_one(&path, name, entry)).collect()
+    entries.into_iter().map(|(name, entry)| read_one(&place, name, entry)).collect()
 }
 
-fn read_one(path: &str, name: String, entry: Named<'_>) -> Result<ArgDefinition, ConfigError> {
+fn read_one(place: &Section<'_>, name: String, entry: Named<'_>) -> Result<ArgDefinition, ConfigError> {
     let mut section = match entry {
         Named::Text(text) => {
-            check_name(&name, &text.location, path)?;
-            let arg_type = read_type(&text, format!("{path}.{name}"))?;
+            check_name(&name, &text.location, place.key(&name))?;
+            let arg_type = read_type(&text, place.key(&name))?;
             return Ok(ArgDefinition::required(name, arg_type));
         }
         Named::Section(section) => section,
     };
-    check_name(&name, section.location(), path)?;
+    section.check_name(&name)?;
     let text = section.required_text("type")?;
     let arg_type = read_type(&text, section.key("type"))?;
     let mut required = true;
@@ -65,18 +63,4 @@ fn read_type(text: &Entry<String>, key: String) -> Result<ArgType, ConfigError> 
             Err(ConfigError::at(text.location.clone(), key, message))
         }
     }
-}
-
-/// Whether something may be called so.
-pub(super) fn check_name(name: &str, location: &Location, path: &str) -> Result<(), ConfigError> {
-    let fits = name.len() <= MAX_NAME_BYTES
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if fits {
-        return Ok(());
-    }
-    let message = format!(
-        "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
-    );
-    Err(ConfigError::at(location.clone(), format!("{path}.{name}"), message))
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range, path::Path, sync::Arc};
 
+use super::environment::Environment;
+
 /// A place in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
@@ -66,6 +68,7 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Document<'a> {
     pub(super) file: Arc<str>,
     pub(super) text: &'a str,
+    pub(super) environment: &'a Environment<'a>,
 }
 
 impl Document<'_> {
@@ -87,7 +90,8 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_one_and_in_characters() {
-        let document = Document { file: "a.toml".into(), text: "é = 1\nü = ü\n" };
+        let environment = Environment::new(&|_| None);
+        let document = Document { file: "a.toml".into(), text: "é = 1\nü = ü\n", environment: &environment };
         let places = [(0, "a.toml:1:1"), (3, "a.toml:1:3"), (7, "a.toml:2:1"), (12, "a.toml:2:5"), (99, "a.toml:3:1")];
         for (start, place) in places {
             assert_eq!(document.location(&(start..start)).to_string(), place);

@@ -30,7 +30,7 @@ impl JoinConfig {
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
         let location = section.location().clone();
-        args::check_name(&name, &location, "joins")?;
+        section.check_name(&name)?;
         let mut definition = JoinDefinition {
             description: section.text("description")?.map(|entry| entry.value),
             args: args::read(section.section("args")?)?,
@@ -60,7 +60,7 @@ impl JoinConfig {
 }
 
 fn read_part(name: String, mut section: Section<'_>) -> Result<PartDefinition, ConfigError> {
-    args::check_name(&name, section.location(), "parts")?;
+    section.check_name(&name)?;
     let mut part = PartDefinition {
         name,
         source: section.required_text("source")?.value,
@@ -78,9 +78,9 @@ fn read_part(name: String, mut section: Section<'_>) -> Result<PartDefinition, C
         });
     }
     let given = section.section("args")?;
-    let path = given.path_of_table().to_owned();
+    let place = given.bare();
     for (name, entry) in given.named_entries()? {
-        let key = format!("{path}.{name}");
+        let key = place.key(&name);
         let Named::Text(text) = entry else {
             let message = "must be a jq expression in quotes, such as \"$args.id\"";
             return Err(ConfigError::at(section.location().clone(), key, message));

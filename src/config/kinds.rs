@@ -1,6 +1,6 @@
 //! `[kinds.NAME]`.
 
-use super::{Config, ConfigError, Location, ProgramConfig, args, kind_policy, section::Section};
+use super::{Config, ConfigError, Location, ProgramConfig, kind_policy, section::Section};
 use crate::task::{KindPolicy, TaskManager};
 
 /// A kind of tasks, as configured: how its tasks are run, and what does their work when that is a program.
@@ -22,7 +22,7 @@ impl KindConfig {
     }
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
-        args::check_name(&name, section.location(), "kinds")?;
+        section.check_name(&name)?;
         let location = section.location().clone();
         let program = ProgramConfig::read(&mut section)?;
         let policy = kind_policy::read(&mut section)?;

@@ -6,8 +6,11 @@
 mod access;
 mod api;
 mod args;
+mod check;
+mod environment;
 mod error;
 mod http;
+mod http_source;
 mod joins;
 mod journal;
 mod kind_policy;
@@ -26,8 +29,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{error::Document, section::Section};
 pub use self::{
+    check::{check, write_template},
     error::{ConfigError, Location},
     joins::{JoinConfig, build_joins},
     kinds::{KindConfig, check_kinds},
@@ -36,6 +39,7 @@ pub use self::{
     sources::{SourceConfig, SourceOptions, build_sources},
     store::StoreConfig,
 };
+use self::{environment::Environment, error::Document, section::Section};
 use crate::{graphql::ApiOptions, http::Token, journal::JournalOptions, task::TaskOptions};
 
 /// Used when no file is named.
@@ -101,8 +105,18 @@ impl Config {
     /// The configuration in this text. `file` is what errors call it, and relative paths are meant from the
     /// folder it stands in.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let document = Document { file: file.into(), text };
-        let mut root = Section::parse(&document)?;
+        Self::parse_with(file, text, &|name| std::env::var(name).ok())
+    }
+
+    /// The same, with the variables of another environment.
+    pub fn parse_with(file: &str, text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let environment = Environment::new(variable);
+        let document = Document { file: file.into(), text, environment: &environment };
+        Self::read(&document).map_err(|error| ConfigError { message: environment.redact(&error.message), ..error })
+    }
+
+    fn read(document: &Document<'_>) -> Result<Self, ConfigError> {
+        let mut root = Section::parse(document)?;
         let mut config = Self {
             server: ServerConfig::read(root.section("server")?)?,
             api: api::read(root.section("api")?)?,

@@ -10,7 +10,7 @@ use crate::{
     model::Json,
     task::{
         TaskManager,
-        program::{CommandTemplate, Hidden, ProgramOptions},
+        program::{CommandTemplate, ProgramOptions},
     },
 };
 
@@ -46,7 +46,7 @@ fn read_options(section: &mut Section<'_>, command: &[String]) -> Result<Program
     for (name, Entry { value, location }) in section.section("environment")?.named_texts()? {
         check_variable(&name, &value)
             .map_err(|message| ConfigError::at(location, format!("{}.{name}", section.key("environment")), message))?;
-        program.environment.push((name, Hidden::new(value)));
+        program.environment.push((name, value.into()));
     }
     if let Some(names) = section.texts("pass_environment")? {
         for name in &names.value {
@@ -159,18 +159,18 @@ mod tests {
             max_attempts = 4
             timeout_ms = 5
             input_schema = { type = "object" }
-            environment = { B = "secret", A = "" }
+            environment = { B = "hunter2", A = "" }
         "#;
         let kind = read(text).unwrap().remove(0);
         let mut expected = ProgramOptions::new(CommandTemplate::parse(&["convert", "--", "{input.file}"]).unwrap());
         expected.folder = "conf/work".into();
-        expected.environment = vec![("B".into(), Hidden::new("secret")), ("A".into(), Hidden::new(""))];
+        expected.environment = vec![("B".into(), "hunter2".into()), ("A".into(), "".into())];
         expected.pass_environment = vec!["DISPLAY".into()];
         (expected.success_exit_codes, expected.no_retry_exit_codes) = (vec![0, 3], vec![64, 65]);
         (expected.stop_grace_ms, expected.leftover_grace_ms, expected.max_log_bytes) = (1, 2, 3);
         expected.stderr_level = LogLevel::Warn;
         assert_eq!(program(&kind).options, expected);
-        assert!(!format!("{kind:?}").contains("secret"));
+        assert!(!format!("{kind:?}").contains("hunter2"));
         assert_eq!((kind.policy.max_attempts, kind.policy.timeout_ms), (Some(4), Some(5)));
         assert_eq!(program(&kind).input_schema.clone().unwrap().as_str(), r#"{"type":"object"}"#);
     }

@@ -18,8 +18,24 @@ use super::error::{ConfigError, Document, Location};
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
 
+/// The longest name that the file gives to something, in bytes.
+const MAX_NAME_BYTES: usize = 64;
 /// How alike two keys must be (0 to 1) for one to be taken for a misspelling of the other.
 const ALIKE: f64 = 0.75;
+
+/// Checks a name that the file gives to something, as or under this key.
+pub(super) fn check_name(name: &str, location: &Location, key: String) -> Result<(), ConfigError> {
+    let is_name = name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if is_name {
+        return Ok(());
+    }
+    let message = format!(
+        "a name has letters, digits, `_` and `-`, begins with a letter and has at most {MAX_NAME_BYTES} of them"
+    );
+    Err(ConfigError::at(location.clone(), key, message))
+}
 
 /// A table of the configuration whose keys are taken out one by one.
 #[derive(Debug)]
@@ -66,8 +82,7 @@ impl<'a> Section<'a> {
 
     /// An error about a key of this table: at the key, or at the table when the key is missing.
     pub(super) fn error(&self, key: &str, message: impl Into<String>) -> ConfigError {
-        let location = self.known.iter().find(|(known, _)| *known == key).and_then(|(_, location)| location.as_ref());
-        ConfigError::at(location.unwrap_or(&self.location).clone(), self.key(key), message)
+        ConfigError::at(self.location_of(key).clone(), self.key(key), message)
     }
 
     /// An error about this table.
@@ -75,14 +90,26 @@ impl<'a> Section<'a> {
         ConfigError::at(self.location.clone(), self.path.clone(), message)
     }
 
-    /// The table's full key.
-    pub(super) fn path_of_table(&self) -> &str {
-        &self.path
+    /// This table without its keys: for errors after they were taken out.
+    pub(super) fn bare(&self) -> Section<'a> {
+        let (document, path, location) = (self.document, self.path.clone(), self.location.clone());
+        Section { document, path, location, table: DeTable::new(), known: Vec::new() }
+    }
+
+    /// Where a key that was asked for stands; the table's place when it is not there.
+    pub(super) fn location_of(&self, key: &str) -> &Location {
+        let location = self.known.iter().find(|(known, _)| *known == key).and_then(|(_, location)| location.as_ref());
+        location.unwrap_or(&self.location)
     }
 
     /// Whether a key that was asked for is there.
     pub(super) fn was_given(&self, key: &str) -> bool {
         self.known.iter().any(|(known, location)| *known == key && location.is_some())
+    }
+
+    /// Checks the name that the file gives to what this table describes.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), ConfigError> {
+        check_name(name, &self.location, self.path.clone())
     }
 
     /// Where the table stands.
@@ -276,14 +303,28 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A file or folder. A relative one is meant from the configuration file's own folder.
+    /// A text with values of the environment in it.
+    pub(super) fn filled_text(&mut self, key: &'static str) -> Result<Option<Entry<String>>, ConfigError> {
+        let Some(Entry { value, location }) = self.text(key)? else { return Ok(None) };
+        let value = self.fill(key, &value, &location)?;
+        Ok(Some(Entry { value, location }))
+    }
+
+    /// The text with values of the environment in it.
+    pub(super) fn fill(&self, key: &str, text: &str, location: &Location) -> Result<String, ConfigError> {
+        self.document.environment.fill(text).map_err(|what| ConfigError::at(location.clone(), self.key(key), what))
+    }
+
+    /// A file or folder, with values of the environment in it. A relative one is meant from the configuration file's
+    /// own folder.
     pub(super) fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(self.text(key)?.map(|entry| self.beside_the_file(&entry.value)))
+        Ok(self.filled_text(key)?.map(|entry| self.beside_the_file(&entry.value)))
     }
 
     /// A file or folder that must be given.
     pub(super) fn required_path(&mut self, key: &'static str) -> Result<PathBuf, ConfigError> {
-        self.required_text(key).map(|entry| self.beside_the_file(&entry.value))
+        let entry = self.required_text(key)?;
+        Ok(self.beside_the_file(&self.fill(key, &entry.value, &entry.location)?))
     }
 
     fn beside_the_file(&self, path: &str) -> PathBuf {
@@ -403,9 +444,11 @@ fn to_json(value: &DeValue<'_>) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::environment::Environment;
 
     fn read<T>(text: &str, take: impl FnOnce(&mut Section<'_>) -> Result<T, ConfigError>) -> Result<T, String> {
-        let document = Document { file: "conf/m.toml".into(), text };
+        let environment = Environment::new(&|_| None);
+        let document = Document { file: "conf/m.toml".into(), text, environment: &environment };
         let mut section = Section::parse(&document).map_err(|error| error.to_string())?;
         let value = take(&mut section).map_err(|error| error.to_string())?;
         section.finish().map_err(|error| error.to_string())?;

@@ -44,7 +44,7 @@ impl Default for ServerConfig {
 impl ServerConfig {
     pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
         let mut server = Self::default();
-        if let Some(listen) = section.text("listen")? {
+        if let Some(listen) = section.filled_text("listen")? {
             server.listen = parse_listen(&listen.value)
                 .map_err(|what| ConfigError::at(listen.location, section.key("listen"), what))?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
-    Config, ConfigError, Location, args,
+    Config, ConfigError, Location, args, http_source,
     section::{Entry, Section},
 };
 use crate::{
@@ -13,9 +13,11 @@ use crate::{
     error::ErrorCode,
     model::Json,
     source::{
-        ArgDefinition, SourceError, SourceLimits, Sources,
+        ArgDefinition, SourceError, SourceLimits, Sources, ThisServer,
+        http::{HttpClient, HttpSource, HttpSourceOptions},
         simulated::{SimulatedFailure, SimulatedOptions, SimulatedSource, SimulatedValue},
         sql::{SqlOptions, SqlSource},
+        store::{StoreFigures, StoreOptions, StoreSource},
     },
 };
 
@@ -35,8 +37,12 @@ pub struct SourceConfig {
 pub enum SourceOptions {
     /// `type = "sql"`: a query on a SQLite file.
     Sql(SqlOptions),
+    /// `type = "http"`: answers of an HTTP API.
+    Http(Box<HttpSourceOptions>),
     /// `type = "simulated"`: made up, with chosen slowness.
     Simulated(SimulatedOptions),
+    /// `type = "store"`: figures of the server's own tasks.
+    Store(StoreOptions),
 }
 
 impl SourceConfig {
@@ -46,7 +52,7 @@ impl SourceConfig {
 
     fn read(name: String, mut section: Section<'_>) -> Result<Self, ConfigError> {
         let mut location = section.location().clone();
-        args::check_name(&name, &location, "sources")?;
+        section.check_name(&name)?;
         let Entry { value, location: type_location } = section.required_text("type")?;
         let options = match value.as_str() {
             "sql" => {
@@ -54,9 +60,11 @@ impl SourceConfig {
                 location = query_location;
                 SourceOptions::Sql(options)
             }
+            "http" => SourceOptions::Http(Box::new(http_source::read(&mut section)?)),
             "simulated" => SourceOptions::Simulated(read_simulated(&mut section)?),
+            "store" => SourceOptions::Store(read_store(&mut section)?),
             other => {
-                let message = format!("must be \"sql\" or \"simulated\", not {other:?}");
+                let message = format!("must be \"sql\", \"http\", \"simulated\" or \"store\", not {other:?}");
                 return Err(ConfigError::at(type_location, section.key("type"), message));
             }
         };
@@ -66,14 +74,14 @@ impl SourceConfig {
 }
 
 /// What every type has: `description`, `args`, `timeout_ms`, `max_rows`, `max_bytes` and `concurrency`.
-struct Common {
-    description: Option<String>,
-    args: Vec<ArgDefinition>,
-    limits: SourceLimits,
+pub(super) struct Common {
+    pub(super) description: Option<String>,
+    pub(super) args: Vec<ArgDefinition>,
+    pub(super) limits: SourceLimits,
 }
 
 impl Common {
-    fn read(section: &mut Section<'_>, mut limits: SourceLimits) -> Result<Self, ConfigError> {
+    pub(super) fn read(section: &mut Section<'_>, mut limits: SourceLimits) -> Result<Self, ConfigError> {
         let description = section.text("description")?.map(|entry| entry.value);
         let args = args::read(section.section("args")?)?;
         section.number("timeout_ms", &mut limits.timeout_ms, 1..=86_400_000)?;
@@ -128,11 +136,38 @@ fn read_simulated(section: &mut Section<'_>) -> Result<SimulatedOptions, ConfigE
     Ok(options)
 }
 
+fn read_store(section: &mut Section<'_>) -> Result<StoreOptions, ConfigError> {
+    let figures = match section.required_text("figures")?.value.as_str() {
+        "counts" => StoreFigures::Counts,
+        "latencies" => StoreFigures::Latencies,
+        other => {
+            let message = format!("must be \"counts\" or \"latencies\", not {other:?}");
+            return Err(section.error("figures", message));
+        }
+    };
+    let defaults = StoreOptions::new(figures);
+    let Common { description, args, limits } = Common::read(section, defaults.limits.clone())?;
+    if !args.is_empty() {
+        return Err(section.error("args", "a source of type \"store\" has the arg `kind`, and no others: remove them"));
+    }
+    let mut options = StoreOptions { description, limits, ..defaults };
+    section.number("max_count", &mut options.max_count, 1..=1_000_000_000)?;
+    section.number("sample", &mut options.sample, 1..=1_000_000)?;
+    Ok(options)
+}
+
 /// The configured sources, checked as far as they can be.
 ///
 /// A source whose file is missing or locked is made all the same, with a warning in the log: the file may
-/// come later. A query that does not fit its file is an error.
-pub fn build_sources(config: &Config, clock: &Arc<dyn Clock>, random: &mut StdRng) -> Result<Sources, ConfigError> {
+/// come later. A query that does not fit its file is an error. What asks this server needs `this_server` only when it
+/// is read.
+pub fn build_sources(
+    config: &Config,
+    this_server: &ThisServer,
+    clock: &Arc<dyn Clock>,
+    random: &mut StdRng,
+) -> Result<Sources, ConfigError> {
+    let mut client = None;
     let mut sources = Sources::new(clock.clone());
     for SourceConfig { name, location, options } in &config.sources {
         let at_fault = |key: &'static str| {
@@ -148,6 +183,16 @@ pub fn build_sources(config: &Config, clock: &Arc<dyn Clock>, random: &mut StdRn
                 }
                 sources.insert(source);
             }
+            SourceOptions::Http(options) => {
+                // One for all of them.
+                let client = match &client {
+                    Some(client) => client,
+                    None => client.insert(HttpClient::new().map_err(at_fault(""))?),
+                };
+                let source = HttpSource::new(name, (**options).clone(), client, this_server, clock.clone());
+                sources.insert(source.map_err(at_fault(""))?);
+            }
+            SourceOptions::Store(options) => sources.insert(StoreSource::new(name, options.clone(), this_server)),
             SourceOptions::Simulated(options) => {
                 let random = StdRng::from_rng(random);
                 let source = SimulatedSource::new(name, options.clone(), clock.clone(), random);

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     clock::{Clock, ManualClock},
     http::websocket::WebsocketOptions,
-    source::{Args, SourceType, Sources, simulated::SimulatedValue},
+    source::{Args, SourceType, Sources, ThisServer, simulated::SimulatedValue},
     task::KindPolicy,
 };
 
@@ -20,7 +20,8 @@ fn error(text: &str) -> String {
 fn build(config: &Config) -> Result<(Sources, ManualClock), ConfigError> {
     let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
     let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-    build_sources(config, &shared, &mut StdRng::seed_from_u64(1)).map(|sources| (sources, clock))
+    build_sources(config, &ThisServer::default(), &shared, &mut StdRng::seed_from_u64(1))
+        .map(|sources| (sources, clock))
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn mistakes_say_where_they_are_and_what_to_do() {
         ("[sources.a]\ntyp = \"sql\"", "meanwhile.toml:2:1: `sources.a.typ`: unknown key; did you mean `type`?"),
         (
             "[sources.a]\ntype = \"csv\"",
-            "meanwhile.toml:2:8: `sources.a.type`: must be \"sql\" or \"simulated\", not \"csv\"",
+            "meanwhile.toml:2:8: `sources.a.type`: must be \"sql\", \"http\", \"simulated\" or \"store\", not \"csv\"",
         ),
         (
             "[sources.a]\ntype = \"sql\"\nfile = \"a.db\"\nsql = \"SELECT 1\"",

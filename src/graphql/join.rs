@@ -141,8 +141,9 @@ pub(super) struct Comparison {
     speedup: f64,
 }
 
+/// Milliseconds, to the microsecond.
 fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+    (time.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
 impl JoinedData {

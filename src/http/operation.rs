@@ -36,6 +36,14 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// How long it is as JSON; a guess where it is not rendered yet.
+    pub(super) fn json_bytes(&self) -> usize {
+        match self {
+            Self::Rendered(payload) => payload.json.len(),
+            Self::Next(_) | Self::RequestError(_) => 512,
+        }
+    }
+
     /// Writes it as JSON.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
         match self {

@@ -91,7 +91,8 @@ impl Journal {
 
 /// Every status, and the progress that nothing in the batch supersedes.
 fn newest(batch: &[Followed]) -> Vec<Watched> {
-    let mut kept: Vec<Watched> = Vec::new();
+    // Mostly one event, and one state: no room for more.
+    let mut kept: Vec<Watched> = Vec::with_capacity(usize::from(batch.len() == 1));
     let mut last_is_progress = false;
     for followed in batch {
         let Followed::Event(event) = followed else { continue };

@@ -8,6 +8,7 @@ pub mod http;
 mod limits;
 pub mod simulated;
 pub mod sql;
+pub mod store;
 mod template;
 mod this_server;
 mod timeout;

@@ -6,6 +6,7 @@
 
 pub mod feed;
 pub mod sqlite;
+mod statistics;
 
 use std::{fmt, sync::Arc};
 
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use feed::{Commit, CommitBatch, CommitFeed, StatusMove};
+pub use statistics::{KindStatistics, StatisticsQuery, TaskTimes};
 
 use crate::model::{Backoff, Event, EventBody, EventType, NewTask, Outcome, Seq, Task, TaskId, TaskStatus};
 
@@ -83,6 +85,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How many tasks fit the filter; counting stops at `cap`.
     async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, StoreError>;
+
+    /// How many tasks of each kind are in each status, and how long those took that completed last; by kind.
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<KindStatistics>, StoreError>;
 
     /// Stored events of a task with `seq > after`, oldest first, up to the limits of `query`.
     /// [`StoreError::NotFound`] when there is no such task.

@@ -76,6 +76,14 @@ test("every example runs as it stands", async () => {
   assert.deepEqual((await shown(page, /"status": "COMPLETED"/)).taskEvents.result, { rows: 100 });
   await runTab(page, "Stream");
   assert.equal((await shown(page, /"chunk_9"/)).dataStream.id, 9);
+  await runTab(page, "Join");
+  const { data: profile, elapsedMs } = (await shown(page, /"joinedData"/)).joinedData;
+  assert.deepEqual(profile, { userName: "User", apiStatus: "success", processedData: 6 });
+  assert.ok(elapsedMs >= 250);
+  await runTab(page, "Compare");
+  assert.ok((await shown(page, /"comparison"/)).comparison.improvementPercent > 0);
+  await runTab(page, "Overview");
+  assert.equal((await shown(page, /"joins"/)).joinedData.data.health, "ready");
   await runTab(page, "Tasks");
   const { kinds, sources } = await shown(page, /"nodes"/);
   assert.ok(kinds.some(({ name }) => name === "collect") && sources.some(({ name }) => name === "random"));

@@ -57,6 +57,24 @@ for (const [name, ask] of Object.entries(transports)) {
     assert.deepEqual(missing.errors[0].path, ["cancelTask"]);
   });
 
+  test(`${name}: the origin's joins and the overview give their wholes, and say how long they took`, async () => {
+    const { data, errors } = await ask(`query($join: String!) {
+      joinedData(join: $join) { data elapsedMs sequentialMs parts { name dependsOn startedMs elapsedMs error { code } } }
+      comparison(join: "three_reads") { improvementPercent speedup sequential { elapsedMs } concurrent { elapsedMs } }
+      overview: joinedData(join: "overview") { data parts { name source error { code message } } }
+    }`, { join: "profile" });
+    assert.deepEqual(errors, []);
+    const { joinedData: profile, comparison, overview } = data;
+    assert.deepEqual(profile.data, { userName: "User", apiStatus: "success", processedData: 6 });
+    const [user, api, process] = profile.parts;
+    assert.ok(profile.elapsedMs >= 250 && profile.sequentialMs >= 350, JSON.stringify(profile));
+    assert.ok(process.startedMs >= Math.max(user.elapsedMs, api.elapsedMs), JSON.stringify(profile));
+    assert.ok(comparison.sequential.elapsedMs >= 450 && comparison.concurrent.elapsedMs >= 200, JSON.stringify(comparison));
+    assert.ok(comparison.improvementPercent > 0 && comparison.speedup > 1, JSON.stringify(comparison));
+    assert.equal(overview.data.health, "ready", JSON.stringify(overview));
+    assert.equal(typeof overview.data.tasks.total, "number");
+  });
+
   test(`${name}: what does not fit the schema is refused before anything runs`, async () => {
     const { data, errors } = await ask("{ tasks { nodes { nothing } } }");
     assert.deepEqual([data, errors.length], [null, 1]);

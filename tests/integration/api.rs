@@ -9,6 +9,7 @@ use meanwhile::{
     config::{Config, build_sources},
     graphql::{Api, ApiOptions, GraphqlService, Payload, Reply, ResumeCursor},
     journal::JournalOptions,
+    source::ThisServer,
     store::sqlite::{SqliteOptions, SqliteStore},
     task::{JobContext, JobError, Stopped, TaskManager, TaskOptions, jobs},
 };
@@ -35,7 +36,7 @@ async fn server() -> Server {
     };
     manager.register("wait", wait).unwrap();
     let config = Config::builtin().unwrap();
-    let sources = build_sources(&config, &clock, &mut StdRng::seed_from_u64(1)).unwrap();
+    let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
     jobs::register(&manager, &sources).unwrap();
     let api = Api::new(manager.clone(), sources, ApiOptions::default(), 1);
     Server { api, manager, _folder: folder }

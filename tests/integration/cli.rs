@@ -117,6 +117,54 @@ fn a_policy_of_a_kind_that_is_not_there_is_one_line_that_names_those_there_are()
 }
 
 #[test]
+fn a_new_configuration_is_written_once_and_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = meanwhile(folder.path(), &["init"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    let written = fs::read_to_string(folder.path().join("meanwhile.toml")).unwrap();
+    let (code, message) = failure(&meanwhile(folder.path(), &["init"], &[]));
+    assert_eq!((code, message.lines().count()), (73, 1), "{message}");
+    assert!(message.contains("meanwhile.toml is there already"), "{message}");
+    assert_eq!(fs::read_to_string(folder.path().join("meanwhile.toml")).unwrap(), written);
+    let (code, _) = failure(&meanwhile(folder.path(), &["init", "nowhere/m.toml"], &[]));
+    assert_eq!(code, 73);
+    for (args, variables) in [
+        (&["check", "--config", "meanwhile.toml"][..], &[][..]),
+        (&["check"], &[("MEANWHILE_CONFIG", "meanwhile.toml")]),
+    ] {
+        let output = meanwhile(folder.path(), args, variables);
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, "meanwhile.toml is valid: 3 sources, 1 join, 0 kinds\n");
+    }
+}
+
+#[test]
+fn checking_finds_what_starting_would_and_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(meanwhile(folder.path(), &["check"], &[]).status.success());
+    for (text, expected) in [
+        ("[server]\nlisten = \"0.0.0.0:8000\"", "meanwhile: `server.listen`: "),
+        ("[joins.a]\nparts.b.source = \"c\"", "meanwhile: m.toml:2:7: `joins.a.parts.b`: there is no source `c`"),
+        (
+            "[sources.a]\ntype = \"http\"\nurl = \"${NO_SUCH_VARIABLE}\"",
+            "meanwhile: m.toml:3:7: `sources.a.url`: needs",
+        ),
+        (
+            "[joins.a]\nshape = \".[\"\nparts.b.source = \"c\"",
+            "meanwhile: m.toml:2:9: `joins.a.shape`: is not a jq filter",
+        ),
+        ("[sources", "meanwhile: m.toml:1:"),
+    ] {
+        fs::write(folder.path().join("m.toml"), text).unwrap();
+        let (code, message) = failure(&meanwhile(folder.path(), &["check", "--config", "m.toml"], &[]));
+        assert_eq!((code, message.lines().count()), (78, 1), "{message}");
+        assert!(message.starts_with(expected), "{message}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for args in [&["--prot", "1"][..], &["--listen", "8000"]] {

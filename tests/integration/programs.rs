@@ -16,7 +16,7 @@ use meanwhile::{
     },
     task::{
         KindOptions, KindType, StartTask, TaskManager, TaskOptions,
-        program::{CommandTemplate, GuardExecutable, Hidden, ProgramJob, ProgramOptions},
+        program::{CommandTemplate, GuardExecutable, ProgramJob, ProgramOptions},
     },
 };
 use serde_json::{Value, json};
@@ -195,7 +195,7 @@ async fn a_program_gets_its_own_environment_and_not_the_servers() {
     let programs = Programs::new().await;
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the test needs a variable to look for");
     let script = r#"echo "{\"result\": [\"$SECRET\", \"$CARGO_MANIFEST_DIR\", \"$(pwd)\"]}""#;
-    let secret = |options: &mut ProgramOptions| options.environment.push(("SECRET".into(), Hidden::new("s")));
+    let secret = |options: &mut ProgramOptions| options.environment.push(("SECRET".into(), "s".into()));
     let ended = programs.sh_with(script, secret, &Value::Null).await;
     let folder = programs.folder.path().canonicalize().unwrap();
     assert_eq!(ended.result(), json!(["s", "", folder]));

@@ -67,7 +67,7 @@ impl Here {
             }
         };
         manager.register("paced", chunks).unwrap();
-        let api = Api::new(manager.clone(), Sources::new(manager.clock().clone()), ApiOptions::default(), 1);
+        let api = Api::new(manager.clone(), Sources::new(clock.clone()), ApiOptions::default(), 1);
         let context = HttpContext::new(clock, Shutdown::new());
         let app = routes(api, HttpOptions::default(), context.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -65,6 +65,7 @@ conforms! {
     an_ended_task_can_be_retried_as_a_new_one
     lists_page_both_ways_and_filter
     counting_stops_at_the_cap
+    statistics_count_by_kind_and_status_and_measure_what_completed_last
     events_come_in_pages_and_by_type
     pruned_events_are_gone_but_never_the_newest
     the_feed_tells_every_commit_in_order

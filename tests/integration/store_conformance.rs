@@ -9,7 +9,10 @@ use meanwhile::{
         Event, EventBody, EventType, IdempotencyKey, Json, LogLevel, NewTask, Outcome, Progress, Seq, Task, TaskError,
         TaskId, TaskStatus, code,
     },
-    store::{Attempt, EventQuery, NewEvent, Order, Store, StoreError, TaskFilter, TaskQuery},
+    store::{
+        Attempt, EventQuery, KindStatistics, NewEvent, Order, StatisticsQuery, Store, StoreError, TaskFilter,
+        TaskQuery, TaskTimes,
+    },
 };
 
 use crate::support::{new_task, write};
@@ -312,6 +315,36 @@ pub(crate) async fn counting_stops_at_the_cap(place: &impl Place) {
     assert_eq!(store.count(TaskFilter::default(), 18).await, Ok(18));
     let kind = TaskFilter { kinds: vec!["k".into()], ..TaskFilter::default() };
     assert_eq!(store.count(kind, 1000).await, Ok(15));
+}
+
+pub(crate) async fn statistics_count_by_kind_and_status_and_measure_what_completed_last(place: &impl Place) {
+    let clock = clock();
+    let store = place.open(&clock);
+    // Waits 10, 20, 30 ms, and runs twice as long.
+    for round in 1..=3 {
+        start(&*store, new_task("measured")).await;
+        clock.advance(Duration::from_millis(10 * round));
+        let by = claim_one(&*store, "measured").await.by;
+        clock.advance(Duration::from_millis(20 * round));
+        store.finish(write(by, 1, vec![]), Outcome::Completed(Json::null())).await.unwrap();
+    }
+    for _ in 0..3 {
+        start(&*store, new_task("waiting")).await;
+    }
+    claim_one(&*store, "waiting").await;
+    let query = |kind: Option<&str>| StatisticsQuery { kind: kind.map(str::to_owned), max_count: 100, sample: 2 };
+    let [measured, waiting] = &store.statistics(query(None)).await.unwrap()[..] else { panic!("not two kinds") };
+    assert_eq!((&*measured.kind, &*waiting.kind), ("measured", "waiting"));
+    let of = |kind: &KindStatistics| kind.counts.map(|(_, count)| count);
+    assert_eq!(waiting.counts.map(|(status, _)| status), TaskStatus::ALL);
+    assert_eq!((of(measured), of(waiting)), ([0, 0, 3, 0, 0], [2, 1, 0, 0, 0]));
+    let times = |waited_ms, ran_ms| TaskTimes { waited_ms, ran_ms };
+    assert_eq!(measured.times, [times(30, 60), times(20, 40)]);
+    assert_eq!(waiting.times, []);
+    assert_eq!(store.statistics(query(Some("waiting"))).await.unwrap(), std::slice::from_ref(waiting));
+    assert_eq!(store.statistics(query(Some("other"))).await.unwrap(), []);
+    let capped = StatisticsQuery { max_count: 2, ..query(Some("measured")) };
+    assert_eq!(of(&store.statistics(capped).await.unwrap()[0]), [0, 0, 2, 0, 0]);
 }
 
 pub(crate) async fn events_come_in_pages_and_by_type(place: &impl Place) {

@@ -110,6 +110,61 @@ mutation Collect {
 `,
   },
   {
+    query: `# Two slow sources at once, then something made of
+# both: as long as the slowest way through them.
+query Join {
+  joinedData(join: "profile") {
+    data
+    elapsedMs
+    sequentialMs
+    parts {
+      name
+      source
+      dependsOn
+      startedMs
+      elapsedMs
+      error {
+        code
+        message
+      }
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# The same sources, first one after another, then at
+# once: each is really asked twice.
+query Compare {
+  comparison(join: "three_reads") {
+    improvementPercent
+    speedup
+    sequential {
+      elapsedMs
+    }
+    concurrent {
+      elapsedMs
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# This server at one glance: its health, asked over
+# HTTP, and its tasks.
+query Overview {
+  joinedData(join: "overview") {
+    data
+    elapsedMs
+  }
+  joins {
+    name
+    description
+  }
+}
+`,
+  },
+  {
     query: `# What there is.
 query Tasks {
   tasks(first: 10) {

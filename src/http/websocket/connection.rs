@@ -9,7 +9,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -76,14 +76,14 @@ pub(super) struct Connection<S> {
     cursors: HashMap<String, String>,
     operations: Operations,
 
-    reading: Source,
+    reading: Waker,
     readable: bool,
-    writing: Source,
+    writing: Waker,
     /// Something was sent that may not have left yet.
     unflushed: bool,
     /// What was sent cannot leave: the client does not read.
     blocked: bool,
-    control: Source,
+    control: Waker,
     /// Deadlines came up while blocked.
     postponed: bool,
 
@@ -101,18 +101,18 @@ impl<S: GraphqlService> Connection<S> {
     pub(super) fn new(socket: WebSocket, protocol: Subprotocol, caller: Caller, server: Arc<Server<S>>) -> Self {
         let operations = Operations::default();
         let (context, options) = (&server.context, &server.options);
-        let source = || Source::new(operations.task());
+        let waker = |source| operations.wakes().waker(source);
         let mut init_deadline = Alarm::default();
         init_deadline.set(&*context.clock, Duration::from_millis(options.init_timeout_ms));
         Self {
             phase: Phase::Waiting,
             cursors: HashMap::new(),
-            reading: source(),
+            reading: waker(Source::Reading),
             readable: false,
-            writing: source(),
+            writing: waker(Source::Writing),
             unflushed: false,
             blocked: false,
-            control: source(),
+            control: waker(Source::Control),
             postponed: false,
             stopping: Box::pin(context.shutdown.soft().clone().cancelled_owned()),
             draining: false,
@@ -145,9 +145,9 @@ impl<S: GraphqlService> Connection<S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.operations.task().register(cx.waker());
+        self.operations.wakes().register(cx.waker());
         for _ in 0..MAX_TURNS {
-            match self.turn() {
+            match self.turn(cx.waker()) {
                 Ok(true) => {}
                 Ok(false) => return self.flush().map_or_else(Poll::Ready, |()| Poll::Pending),
                 Err(end) => return Poll::Ready(end),
@@ -158,8 +158,8 @@ impl<S: GraphqlService> Connection<S> {
     }
 
     /// Reads a message and sends one, if there are any; whether there may be more.
-    fn turn(&mut self) -> Result<bool, End> {
-        if self.control.take() || (self.postponed && !self.blocked) {
+    fn turn(&mut self, task: &Waker) -> Result<bool, End> {
+        if self.woke(Source::Control) || (self.postponed && !self.blocked) {
             self.control()?;
         }
         if self.draining && !self.operations.owe_answers() {
@@ -169,16 +169,20 @@ impl<S: GraphqlService> Connection<S> {
             return Ok(false);
         }
         let read = self.read()?;
-        let sent = match self.operations.next() {
-            Some(turn) => self.answer(turn).map(|()| true)?,
+        let sent = match self.operations.next(task, |turn| message(self.protocol, turn)) {
+            Some(message) => self.send_text(message?).map(|()| true)?,
             None => false,
         };
         Ok(read || sent || self.operations.may_be_ready())
     }
 
+    fn woke(&self, source: Source) -> bool {
+        self.operations.wakes().take(source)
+    }
+
     /// What does not come from the client or an operation: deadlines, admission, and the server's end.
     fn control(&mut self) -> Result<(), End> {
-        let waker = self.control.waker().clone();
+        let waker = self.control.clone();
         let cx = &mut Context::from_waker(&waker);
         while self.stopping.poll_unpin(cx).is_ready() {
             if self.draining {
@@ -225,7 +229,7 @@ impl<S: GraphqlService> Connection<S> {
         let Some(message) = self.protocol.keep_alive() else { return Ok(()) };
         self.keep_alive.set(&*self.server.context.clock, Duration::from_millis(self.server.options.ping_interval_ms));
         // The alarm has to know whom to wake.
-        self.keep_alive.has_come(&mut Context::from_waker(self.control.waker()));
+        self.keep_alive.has_come(&mut Context::from_waker(&self.control));
         self.send_text(message)
     }
 
@@ -241,12 +245,12 @@ impl<S: GraphqlService> Connection<S> {
 
     /// Reads a message, if there is one; whether there was.
     fn read(&mut self) -> Result<bool, End> {
-        self.readable |= self.reading.take();
+        self.readable |= self.woke(Source::Reading);
         let waits = !self.protocol.awaits_acknowledgement() && matches!(self.phase, Phase::Admitting(_));
         if !self.readable || waits {
             return Ok(false);
         }
-        let cx = &mut Context::from_waker(self.reading.waker());
+        let cx = &mut Context::from_waker(&self.reading);
         match Pin::new(&mut self.socket).poll_next(cx) {
             Poll::Pending => {
                 self.readable = false;
@@ -321,12 +325,12 @@ impl<S: GraphqlService> Connection<S> {
             // The client asks again after it has connected again.
             return Ok(());
         }
-        let json_id: Arc<str> = Value::from(id.as_str()).to_string().into();
+        let json_id: Box<str> = Value::from(id.as_str()).to_string().into();
         let max_operations = self.server.options.max_operations;
         if self.operations.len() >= max_operations {
             let allowed = format!("{max_operations} operations at the same time on one connection");
             let outcome = Outcome::RequestError(failure(Error::limit("max_operations", allowed)));
-            return self.send_outcome(&json_id, &outcome);
+            return self.send_text(message(self.protocol, Turn::Outcome(&json_id, outcome))?);
         }
         if let Some(cursor) = self.cursors.remove(&id) {
             request.data.insert(ResumeCursor(cursor));
@@ -334,23 +338,6 @@ impl<S: GraphqlService> Connection<S> {
         let operation = self.server.engine.start(request, Some(session.clone()));
         self.operations.insert(id, json_id, operation);
         Ok(())
-    }
-
-    fn answer(&mut self, turn: Turn) -> Result<(), End> {
-        match turn {
-            Turn::Outcome(id, outcome) => self.send_outcome(&id, &outcome),
-            Turn::End(id) => self.send_text(self.protocol.complete(&id)),
-        }
-    }
-
-    fn send_outcome(&mut self, id: &str, outcome: &Outcome) -> Result<(), End> {
-        match self.protocol.outcome(id, outcome) {
-            Ok(text) => self.send_text(text),
-            Err(error) => {
-                tracing::error!("a response is no JSON: {error}");
-                Err(End::Lost)
-            }
-        }
     }
 
     fn send_text(&mut self, text: Utf8Bytes) -> Result<(), End> {
@@ -365,10 +352,10 @@ impl<S: GraphqlService> Connection<S> {
 
     /// Whether the write buffer has room. When it has none, that is because the client does not read.
     fn can_send(&mut self) -> Result<bool, End> {
-        if self.blocked && !self.writing.take() {
+        if self.blocked && !self.woke(Source::Writing) {
             return Ok(false);
         }
-        let cx = &mut Context::from_waker(self.writing.waker());
+        let cx = &mut Context::from_waker(&self.writing);
         let polled = match self.blocked {
             true => self.socket.poll_flush_unpin(cx),
             false => self.socket.poll_ready_unpin(cx),
@@ -381,7 +368,7 @@ impl<S: GraphqlService> Connection<S> {
         if self.blocked || !self.unflushed {
             return Ok(());
         }
-        let polled = self.socket.poll_flush_unpin(&mut Context::from_waker(self.writing.waker()));
+        let polled = self.socket.poll_flush_unpin(&mut Context::from_waker(&self.writing));
         self.unflushed = polled.is_pending();
         self.wrote(&polled)
     }
@@ -402,7 +389,7 @@ impl<S: GraphqlService> Connection<S> {
                     self.blocked = true;
                     let timeout = Duration::from_millis(self.server.options.write_timeout_ms);
                     self.write_deadline.set(&*self.server.context.clock, timeout);
-                    if self.write_deadline.has_come(&mut Context::from_waker(self.control.waker())) {
+                    if self.write_deadline.has_come(&mut Context::from_waker(&self.control)) {
                         return Err(End::Lost);
                     }
                 }
@@ -423,6 +410,17 @@ impl<S: GraphqlService> Connection<S> {
             Some(Error::Protocol(_)) => End::Broken(CloseReason::Protocol),
             _ => End::Lost,
         }
+    }
+}
+
+/// What an operation has to say, as a message.
+fn message(protocol: Subprotocol, turn: Turn<'_>) -> Result<Utf8Bytes, End> {
+    match turn {
+        Turn::End(id) => Ok(protocol.complete(id)),
+        Turn::Outcome(id, outcome) => protocol.outcome(id, &outcome).map_err(|error| {
+            tracing::error!("a response is no JSON: {error}");
+            End::Lost
+        }),
     }
 }
 

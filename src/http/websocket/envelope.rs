@@ -60,13 +60,18 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A message of an operation. `id` is JSON text already, and so is what `payload` writes.
+/// What a message has beside its id, type and payload.
+const FRAME_BYTES: usize = r#"{"id":,"type":"","payload":}"#.len();
+
+/// A message of an operation. `id` is JSON text already, and so is what `payload` writes: `payload_bytes`, as far as
+/// that is known.
 pub(super) fn framed(
     id: &str,
     message_type: &str,
+    payload_bytes: usize,
     payload: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
 ) -> serde_json::Result<Utf8Bytes> {
-    let mut text = Vec::with_capacity(id.len() + 512);
+    let mut text = Vec::with_capacity(id.len() + message_type.len() + payload_bytes + FRAME_BYTES);
     for piece in [r#"{"id":"#, id, r#","type":""#, message_type, r#"","payload":"#] {
         text.extend_from_slice(piece.as_bytes());
     }

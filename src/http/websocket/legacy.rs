@@ -37,9 +37,11 @@ pub(super) fn connection_error(reason: &CloseReason) -> Utf8Bytes {
 /// A response, or the errors for which there is none. `id` is JSON text already.
 pub(super) fn outcome(id: &str, outcome: &Outcome) -> serde_json::Result<Utf8Bytes> {
     match outcome {
-        Outcome::Next(_) | Outcome::Rendered(_) => framed(id, "data", |text| outcome.write_to(text)),
+        Outcome::Next(_) | Outcome::Rendered(_) => {
+            framed(id, "data", outcome.json_bytes(), |text| outcome.write_to(text))
+        }
         // Some clients look for the first one, some for all.
-        Outcome::RequestError(response) => framed(id, "error", |text| {
+        Outcome::RequestError(response) => framed(id, "error", outcome.json_bytes(), |text| {
             let mut payload = serde_json::to_value(response.errors.first())?;
             if let Value::Object(first) = &mut payload {
                 first.insert("errors".to_owned(), serde_json::to_value(&response.errors)?);

@@ -42,8 +42,12 @@ pub(super) fn pong(payload: Option<&RawValue>) -> Utf8Bytes {
 /// A response, or the errors for which there is none. `id` is JSON text already.
 pub(super) fn outcome(id: &str, outcome: &Outcome) -> serde_json::Result<Utf8Bytes> {
     match outcome {
-        Outcome::Next(_) | Outcome::Rendered(_) => framed(id, "next", |text| outcome.write_to(text)),
-        Outcome::RequestError(response) => framed(id, "error", |text| serde_json::to_writer(text, &response.errors)),
+        Outcome::Next(_) | Outcome::Rendered(_) => {
+            framed(id, "next", outcome.json_bytes(), |text| outcome.write_to(text))
+        }
+        Outcome::RequestError(response) => {
+            framed(id, "error", outcome.json_bytes(), |text| serde_json::to_writer(text, &response.errors))
+        }
     }
 }
 

@@ -94,11 +94,8 @@ pub struct HttpClient(reqwest::Client);
 impl HttpClient {
     /// Without connections yet. Proxies of the environment are not used.
     ///
-    /// TLS is rustls with the cryptography that the process has chosen, ring when it has not. `UNAVAILABLE` when the
-    /// machine's certificates cannot be read.
+    /// TLS is rustls, with the machine's certificates. `UNAVAILABLE` when they cannot be read.
     pub fn new() -> Result<Self, SourceError> {
-        // An error: it was chosen before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

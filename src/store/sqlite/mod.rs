@@ -11,6 +11,7 @@ mod journal;
 mod open;
 mod readers;
 mod start;
+mod statistics;
 mod sweep;
 mod tasks;
 mod writer;
@@ -28,8 +29,8 @@ use rusqlite::OptionalExtension;
 pub use self::backup::{Backup, BackupError, backup};
 use self::{open::Folder, readers::Readers, writer::Writer};
 use super::{
-    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindClaim, OpenError, Started, Store, StoreError,
-    SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
+    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, OpenError, Started,
+    StatisticsQuery, Store, StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
 };
 use crate::{
     clock::Clock,
@@ -188,6 +189,10 @@ impl Store for SqliteStore {
 
     async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, StoreError> {
         self.readers.call(move |connection| tasks::count(connection, &filter, cap)).await
+    }
+
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<KindStatistics>, StoreError> {
+        self.readers.call(move |connection| statistics::read(connection, &query)).await
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {

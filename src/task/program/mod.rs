@@ -65,6 +65,6 @@ mod template;
 #[cfg(target_os = "linux")]
 pub use self::{guarded::GuardExecutable, job::ProgramJob};
 pub use self::{
-    options::{Hidden, PASSED_ON, ProgramOptions},
+    options::{PASSED_ON, ProgramOptions},
     template::{CommandTemplate, InvalidCommand},
 };

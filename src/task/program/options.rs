@@ -1,11 +1,10 @@
 use std::{
     ffi::OsString,
-    fmt,
     path::{Path, PathBuf},
 };
 
 use super::CommandTemplate;
-use crate::model::LogLevel;
+use crate::{model::LogLevel, secret::Secret};
 
 /// A program as the work of a kind: what is run, and what its output and its end mean. Each limit's name carries its
 /// unit.
@@ -16,7 +15,7 @@ pub struct ProgramOptions {
     /// Where it runs.
     pub folder: PathBuf,
     /// Variables of its environment.
-    pub environment: Vec<(String, Hidden)>,
+    pub environment: Vec<(String, Secret)>,
     /// Further variables that it gets as the server has them. Others of the server are not passed on: they may hold
     /// secrets. Those that every program needs always are, see [`PASSED_ON`].
     pub pass_environment: Vec<String>,
@@ -76,7 +75,7 @@ impl ProgramOptions {
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let names = PASSED_ON.into_iter().chain(self.pass_environment.iter().map(String::as_str));
         let passed = names.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
-        let own = self.environment.iter().map(|(name, value)| (name.into(), value.reveal().into()));
+        let own = self.environment.iter().map(|(name, value)| (name.into(), value.expose().into()));
         passed.chain(own).collect()
     }
 }
@@ -87,25 +86,3 @@ const KILL_PATIENCE_MS: u64 = 10_000;
 /// Variables of the server's environment that every program gets.
 pub const PASSED_ON: [&str; 11] =
     ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
-
-/// A text that may be a secret: it is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(String);
-
-impl Hidden {
-    /// Hides this text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod follower;
+pub(crate) mod peer;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod server;

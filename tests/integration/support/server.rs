@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{LazyLock, Once},
+    sync::LazyLock,
 };
 
 use futures::{SinkExt, Stream, StreamExt, stream};
@@ -83,13 +83,8 @@ impl Drop for Server {
     }
 }
 
-/// A client. The first one says what does the cryptography, as every program with this build of reqwest must.
+/// A client.
 pub(crate) fn client() -> reqwest::Client {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // Somebody else may have done so.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
     reqwest::Client::new()
 }
 

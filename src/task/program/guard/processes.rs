@@ -75,7 +75,7 @@ pub(in crate::task::program) fn kill_session(session: Pid) -> io::Result<usize> 
     let all = all()?;
     let members = all.iter().filter(|process| process.session == session.as_raw_pid() && !process.ended);
     // One that may not be reached is counted all the same: it is still there.
-    Ok(members.map(|process| process.signal(Signal::KILL)).count())
+    Ok(members.inspect(|process| process.signal(Signal::KILL)).count())
 }
 
 /// All processes that descend from this one and have not ended.

@@ -1,0 +1,207 @@
+//! What a join costs beside its sources, and how fast rows come out of each type of source.
+//!
+//! 1. `elapsedMs` minus the critical path of `profile` (100 ms and 200 ms at once, then 50 ms), with 1, 100 and 1,000
+//!    joins at once: in the library, where nothing but the join is measured, and through the real program over HTTP.
+//! 2. Joins per second over sources that answer at once.
+//! 3. Many rows through each type of source into `dataStream`, over a WebSocket: rows per second, and the server's
+//!    memory.
+//!
+//! `cargo bench --bench joins [-- ROWS]`; 1,000,000 rows when nothing is said.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench stops where something is wrong")]
+
+#[path = "../tests/integration/support/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what the tests share")]
+mod server;
+#[path = "../tests/integration/support/table.rs"]
+#[allow(unreachable_pub, reason = "what the tests share")]
+mod table;
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, future::join_all};
+use meanwhile::{
+    clock::{Clock, SystemClock},
+    config::{Config, build_joins, build_sources},
+    join::{Fetches, Order},
+    source::{Args, ThisServer},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use server::{Server, data, memory_kib, subscribe};
+
+const CRITICAL_PATH: Duration = Duration::from_millis(250);
+
+/// Parts that answer at once, with and without filters.
+const INSTANT: &str = r#"
+[sources.one]
+type = "simulated"
+value = 1
+args.n = { type = "number", default = 1 }
+[joins.plain]
+parts.a.source = "one"
+parts.b.source = "one"
+parts.c.source = "one"
+parts.b.args.n = "2"
+parts.c.args.n = "3"
+[joins.bare]
+parts.a.source = "one"
+[joins.shaped]
+shape = "{sum: (.a + .b), c}"
+parts.a.source = "one"
+parts.b = { source = "one", args.n = "2" }
+parts.c = { source = "one", depends_on = ["a", "b"], args.n = ".a + .b" }
+"#;
+
+fn main() {
+    let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!("profile: time beside its critical path, milliseconds");
+        println!("{:<44} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
+        for at_once in [1, 100, 1000] {
+            in_the_library(at_once).await;
+        }
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let server = Server::start(&folder.path().join("data"), None);
+        for at_once in [1, 100, 1000] {
+            over_http(&server, at_once).await;
+        }
+        drop(server);
+        println!("\njoins over sources that answer at once, joins per second");
+        for join in ["bare", "plain", "shaped"] {
+            instant(join).await;
+        }
+        println!("\n{rows} rows into dataStream over a WebSocket");
+        println!("{:<44} {:>10} {:>10} {:>10}", "", "rows/s", "RSS MiB", "peak MiB");
+        stream_all(rows).await;
+    });
+}
+
+async fn in_the_library(at_once: usize) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let config = Config::builtin().unwrap();
+    let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
+    let join = build_joins(&config, &sources).unwrap().get("profile").unwrap().clone();
+    let mut beside = Vec::new();
+    for _ in 0..rounds(at_once) {
+        let runs = (0..at_once).map(|_| {
+            let join = join.clone();
+            tokio::spawn(async move { join.run(Args::none(), Order::Concurrent, &Fetches::default()).await })
+        });
+        for joined in join_all(runs).await {
+            beside.push(joined.unwrap().unwrap().elapsed.saturating_sub(CRITICAL_PATH));
+        }
+    }
+    report(&format!("in the library, {at_once} at once"), beside);
+}
+
+async fn over_http(server: &Server, at_once: usize) {
+    let mut beside = Vec::new();
+    for _ in 0..rounds(at_once) {
+        let ask = || data(server.url(), "{ joinedData(join: \"profile\") { elapsedMs } }", json!({}));
+        for joined in join_all((0..at_once).map(|_| ask())).await {
+            let elapsed = Duration::from_secs_f64(joined["joinedData"]["elapsedMs"].as_f64().unwrap() / 1000.0);
+            beside.push(elapsed.saturating_sub(CRITICAL_PATH));
+        }
+    }
+    report(&format!("elapsedMs over HTTP, {at_once} at once"), beside);
+}
+
+/// So that there are enough to tell a percentile.
+fn rounds(at_once: usize) -> usize {
+    (2000 / at_once).clamp(4, 40)
+}
+
+async fn instant(name: &str) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let config = Config::parse("instant.toml", INSTANT).unwrap();
+    let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
+    let join = build_joins(&config, &sources).unwrap().get(name).unwrap().clone();
+    let begin = Instant::now();
+    let workers = (0..8).map(|_| {
+        let join = join.clone();
+        tokio::spawn(async move {
+            let mut runs = 0_u32;
+            while begin.elapsed() < Duration::from_secs(3) {
+                join.run(Args::none(), Order::Concurrent, &Fetches::default()).await.unwrap();
+                runs += 1;
+            }
+            runs
+        })
+    });
+    let runs: u32 = join_all(workers).await.into_iter().map(Result::unwrap).sum();
+    println!("{:<44} {:>10.0}", format!("`{name}`, 8 at once"), f64::from(runs) / begin.elapsed().as_secs_f64());
+}
+
+async fn stream_all(rows: u64) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let config = table::generate(folder.path(), rows);
+    let lines = serve_lines(rows).await;
+    let more = format!(
+        "[sources.simulated]\ntype = \"simulated\"\nrows = {rows}\nvalue = {{ id = 1, name = \"item 1\", price = 0.25 }}
+         [sources.lines]\ntype = \"http\"\nurl = \"http://{lines}/\"\nformat = \"ndjson\"\nmax_bytes = 1000000000000
+         [sources.counts]\ntype = \"store\"\nfigures = \"counts\"\n"
+    );
+    fs::OpenOptions::new().append(true).open(&config).unwrap().write_all(more.as_bytes()).unwrap();
+    for source in ["table", "lines", "simulated"] {
+        one_stream(&folder.path().join(source), &config, source, rows).await;
+    }
+    // The store gives one row for each kind: there are not as many.
+    let server = Server::start(&folder.path().join("counts"), Some(&config));
+    let begin = Instant::now();
+    let reads = 1000_u32;
+    for _ in 0..reads {
+        count(&server, "counts").await;
+    }
+    let per_second = f64::from(reads) / begin.elapsed().as_secs_f64();
+    println!("{:<44} {per_second:>10.0}", "store (one row a read, new connection each)");
+}
+
+async fn one_stream(data: &Path, config: &Path, source: &str, rows: u64) {
+    let server = Server::start(data, Some(config));
+    let begin = Instant::now();
+    assert_eq!(count(&server, source).await, rows);
+    #[allow(clippy::cast_precision_loss, reason = "a rate")]
+    let per_second = rows as f64 / begin.elapsed().as_secs_f64();
+    let mib = |line| memory_kib(&server, line) / 1024;
+    println!("{source:<44} {per_second:>10.0} {:>10} {:>10}", mib("VmRSS"), mib("VmHWM"));
+}
+
+async fn count(server: &Server, source: &str) -> u64 {
+    let document = "subscription($source: String!) { dataStream(source: $source) { value } }";
+    let rows = subscribe(server.url(), document, json!({ "source": source })).await.unwrap();
+    let has_value = |row: Result<Value, _>| {
+        let row = row.unwrap();
+        assert!(row["data"]["dataStream"].is_object(), "{row}");
+    };
+    rows.map(has_value).fold(0, |count, ()| async move { count + 1 }).await
+}
+
+/// A server that answers with this many lines of JSON.
+async fn serve_lines(rows: u64) -> std::net::SocketAddr {
+    let app = axum::Router::new().fallback(move || async move {
+        let lines = futures::stream::unfold(0, move |from| async move {
+            let until = (from + 500).min(rows);
+            let lines: String = (from..until).map(|n| format!("{{\"id\":{n},\"name\":\"item {n}\"}}\n")).collect();
+            (from < until).then_some((Ok::<_, std::io::Error>(lines), until))
+        });
+        axum::body::Body::from_stream(lines)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+fn report(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
+    println!("{name:<44} {:>8.3} {:>8.3} {:>8.3}", at(50), at(99), at(100));
+}

@@ -1,0 +1,344 @@
+//! HTTP sources against a real server that misbehaves in every way we know.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt};
+use meanwhile::{
+    clock::{Clock, ManualClock, SystemClock},
+    config::{Config, ConfigError, build_sources},
+    error::ErrorCode,
+    model::Json,
+    source::{Args, SourceError, Sources, ThisServer},
+};
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::peer::Peer;
+
+/// What no read may take longer than, whatever the server does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn build(clock: impl Clock, config: &str) -> Result<Sources, ConfigError> {
+    let clock: Arc<dyn Clock> = Arc::new(clock);
+    let variable = |name: &str| (name == "TOKEN").then(|| "hunter2-token".to_owned());
+    let config = Config::parse_with("m.toml", config, &variable)?;
+    assert!(!format!("{config:?}").contains("hunter2"));
+    build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1))
+}
+
+/// One source, `api`, at this path of the server.
+fn api(peer: &Peer, path: &str, more: &str) -> Sources {
+    let config = format!("[sources.api]\ntype = \"http\"\nurl = \"{}\"\n{more}", peer.url(path));
+    build(SystemClock::default(), &config).unwrap()
+}
+
+async fn read(sources: &Sources, args: Value) -> Result<Vec<Value>, SourceError> {
+    let args = Args::from_json(&Json::from(args))?;
+    let mut stream = sources.get("api").unwrap().read(args)?;
+    let mut rows = Vec::new();
+    let all = async {
+        while let Some(row) = stream.next().await {
+            rows.push(row?.value.decode().unwrap());
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("a read ends")?;
+    Ok(rows)
+}
+
+async fn one(peer: &Peer, path: &str, more: &str) -> Result<Vec<Value>, SourceError> {
+    read(&api(peer, path, more), Value::Null).await
+}
+
+#[tokio::test]
+async fn a_json_answer_is_one_row_as_it_was_written() {
+    let peer = Peer::start().await;
+    let sources = api(&peer, "/json", "");
+    let mut rows = sources.get("api").unwrap().read(Args::none()).unwrap();
+    assert_eq!(rows.next().await.unwrap().unwrap().value.as_str(), r#"{"b": 1.50, "a": [null]}"#);
+    assert!(rows.next().await.is_none());
+}
+
+#[tokio::test]
+async fn lines_are_rows_each_as_soon_as_it_is_there() {
+    let peer = Peer::start().await;
+    let rows = one(&peer, "/lines", "format = \"ndjson\"").await.unwrap();
+    assert_eq!(rows, [json!({ "n": 1 }), json!({ "n": 2 }), json!({ "n": 3 })]);
+    let sources = api(&peer, "/stall", "format = \"ndjson\"");
+    let mut rows = sources.get("api").unwrap().read(Args::none()).unwrap();
+    assert_eq!(rows.next().await.unwrap().unwrap().value.as_str(), r#"{"n":1}"#);
+}
+
+#[tokio::test]
+async fn requests_share_one_pool_of_connections() {
+    let peer = Peer::start().await;
+    let url = peer.url("/json");
+    let config =
+        format!("[sources.api]\ntype = \"http\"\nurl = \"{url}\"\n[sources.b]\ntype = \"http\"\nurl = \"{url}\"");
+    let sources = build(SystemClock::default(), &config).unwrap();
+    for name in ["api", "b", "api", "b"] {
+        let mut rows = sources.get(name).unwrap().read(Args::none()).unwrap();
+        while rows.next().await.is_some() {}
+    }
+    assert_eq!((peer.requests().len(), peer.connections()), (4, 1));
+}
+
+#[tokio::test]
+async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
+    let peer = Peer::start().await;
+    let quick = "timeout_ms = 300";
+    let lines = "format = \"ndjson\"";
+    for (path, more, code, expected) in [
+        ("/silence", quick, ErrorCode::Timeout, "gave no row within 300 ms (its `timeout_ms`)"),
+        ("/stall", quick, ErrorCode::Timeout, "gave no row within 300 ms"),
+        ("/stall", "format = \"ndjson\"\ntimeout_ms = 300", ErrorCode::Timeout, "gave no row within 300 ms"),
+        ("/hang-up", "", ErrorCode::Unavailable, "lost the connection to its server"),
+        ("/cut", "", ErrorCode::Unavailable, "lost the connection to its server"),
+        ("/cut", lines, ErrorCode::Unavailable, "lost the connection to its server"),
+        ("/cut-chunks", lines, ErrorCode::Unavailable, "lost the connection to its server"),
+        ("/no-http", "", ErrorCode::Unavailable, "lost the connection to its server: invalid HTTP"),
+        ("/loop", "", ErrorCode::LimitExceeded, "over its limit `max_redirects`, which allows 5 redirects"),
+        ("/redirect/302/json", "max_redirects = 0", ErrorCode::LimitExceeded, "`max_redirects`"),
+        ("/nowhere", "", ErrorCode::Unavailable, "redirects to nowhere"),
+        ("/location?to=ftp://x/", "", ErrorCode::Unavailable, "redirects to what is not HTTP"),
+        ("/location?to=file:///etc/passwd", "", ErrorCode::Unavailable, "redirects to what is not HTTP"),
+        (
+            "/bytes/1001",
+            "max_bytes = 1000",
+            ErrorCode::LimitExceeded,
+            "over its limit `max_bytes`, which allows 1000 bytes",
+        ),
+        ("/says-much", "", ErrorCode::LimitExceeded, "over its limit `max_bytes`"),
+        ("/flood/spaces", "max_bytes = 1000000", ErrorCode::LimitExceeded, "over its limit `max_bytes`"),
+        ("/flood/spaces", lines, ErrorCode::LimitExceeded, "over its limit `max_row_bytes`"),
+        (
+            "/flood/rows",
+            "format = \"ndjson\"\nmax_rows = 1000",
+            ErrorCode::LimitExceeded,
+            "over its limit `max_rows`, which allows 1000 rows",
+        ),
+        (
+            "/flood/rows",
+            "format = \"ndjson\"\nmax_bytes = 100000",
+            ErrorCode::LimitExceeded,
+            "over its limit `max_bytes`",
+        ),
+        ("/text/%7B%22a%22:", "", ErrorCode::Unavailable, "was answered with what is not JSON: "),
+        ("/text/1,2", "", ErrorCode::Unavailable, "what is not JSON: "),
+        ("/text/", "", ErrorCode::Unavailable, "what is not JSON: "),
+        ("/broken-line", lines, ErrorCode::Unavailable, "what is not JSON, on line 2: "),
+        ("/status/500", "", ErrorCode::Unavailable, "was answered with status 500"),
+        ("/status/401", "", ErrorCode::Unavailable, "was answered with status 401"),
+        ("/status/404", "", ErrorCode::NotFound, "was answered with status 404"),
+    ] {
+        let error = one(&peer, path, more).await.unwrap_err();
+        assert_eq!(error.code, code, "{path}: {error}");
+        assert!(error.message.starts_with("source `api` ") && error.message.contains(expected), "{path}: {error}");
+        assert!(
+            !error.message.contains("secret") && !error.message.contains(&peer.address.to_string()),
+            "{path}: {error}"
+        );
+    }
+    assert_eq!(one(&peer, "/bytes/1000", "max_bytes = 1000").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn rows_before_a_cut_are_given_out() {
+    let peer = Peer::start().await;
+    let sources = api(&peer, "/cut", "format = \"ndjson\"");
+    let mut rows = sources.get("api").unwrap().read(Args::none()).unwrap();
+    assert!(rows.next().await.unwrap().is_ok());
+    assert_eq!(rows.next().await.unwrap().unwrap_err().code, ErrorCode::Unavailable);
+    assert!(rows.next().await.is_none());
+}
+
+#[tokio::test]
+async fn who_leaves_closes_the_connection() {
+    let peer = Peer::start().await;
+    for (path, row_first) in [("/silence", false), ("/stall", true), ("/flood/rows", true)] {
+        let sources = api(&peer, path, "format = \"ndjson\"");
+        let mut rows = sources.get("api").unwrap().read(Args::none()).unwrap();
+        if row_first {
+            rows.next().await.unwrap().unwrap();
+        } else {
+            let asked = peer.requests().len();
+            while peer.requests().len() == asked {
+                assert!(rows.next().now_or_never().is_none());
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(rows);
+        tokio::time::timeout(PATIENCE, peer.left()).await.expect("the connection is closed");
+    }
+}
+
+const SECRETS: &str = r#"
+headers = { authorization = "Bearer ${TOKEN}", x-api-key = "${TOKEN}", x-plain = "${NONE:-default}" }"#;
+
+#[tokio::test]
+async fn secrets_are_sent_to_their_host_and_to_no_other() {
+    let (peer, other) = (Peer::start().await, Peer::start().await);
+    one(&peer, "/redirect/302/redirect/307/json?key=${TOKEN}", SECRETS).await.unwrap();
+    for request in peer.requests() {
+        assert_eq!(request.header("authorization"), Some("Bearer hunter2-token"), "{request:?}");
+        assert_eq!((request.header("x-api-key"), request.header("x-plain")), (Some("hunter2-token"), Some("default")));
+    }
+    assert_eq!(peer.requests().len(), 3);
+    assert!(peer.requests()[0].path.ends_with("?key=hunter2-token"));
+
+    for (status, path) in [(301, "/json"), (302, "/json"), (303, "/json"), (307, "/json"), (308, "/json")] {
+        let _ = status;
+        let path = format!("/location?to={}", other.url(path));
+        one(&peer, &path, SECRETS).await.unwrap();
+    }
+    // Also not after a way back.
+    let back = format!("/location?to={}", other.url(&format!("/location?to={}", peer.url("/json"))));
+    one(&peer, &back, SECRETS).await.unwrap();
+    assert!(!other.requests().is_empty());
+    for request in other.requests().iter().chain(peer.requests().last()) {
+        assert!(!format!("{request:?}").contains("hunter2"), "{request:?}");
+        assert_eq!((request.header("authorization"), request.header("referer")), (None, None), "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_show_in_no_error_and_no_debug_output() {
+    let peer = Peer::start().await;
+    for path in ["/hang-up/${TOKEN}", "/status/500?k=${TOKEN}", "/text/${TOKEN}", "/loop?${TOKEN}", "/nowhere/${TOKEN}"]
+    {
+        let sources = api(&peer, path, SECRETS);
+        assert!(!format!("{sources:?}").contains("hunter2"));
+        let error = read(&sources, Value::Null).await.unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hunter2"), "{error}");
+    }
+    for wrong in [
+        "url = \"hunter2://${TOKEN}/\"",
+        "url = \"http://u:${TOKEN}@h/\"",
+        "url = \"http://h/\"\nheaders = { a = \"${TOKEN}\\n\" }",
+        "url = \"http://h/${TOKEN}/{x}\"",
+        "url = \"http://h/\"\nmethod = \"${TOKEN}\"",
+        "url = \"http://h/\"\nheaders = { a = \"${TOKEN} ${NONE}\" }",
+        "url = \"http://h/${TOKEN\"",
+    ] {
+        let error = build(SystemClock::default(), &format!("[sources.api]\ntype = \"http\"\n{wrong}")).unwrap_err();
+        assert!(!error.to_string().contains("hunter2-token"), "{error}");
+        assert!(error.to_string().starts_with("m.toml:"), "{error}");
+    }
+}
+
+const ARGS: &str = r#"
+args.id = "text"
+args.days = { type = "number", default = 3 }
+args.detailed = { type = "boolean", required = false }
+"#;
+
+#[tokio::test]
+async fn args_never_leave_their_place_in_the_address() {
+    let peer = Peer::start().await;
+    let sources = api(&peer, "/echo/{id}/end?days={days}&detailed={detailed}&fixed=1", ARGS);
+    for (id, encoded) in [
+        ("Bern", "Bern"),
+        ("a/b?c=d#e", "a%2Fb%3Fc%3Dd%23e"),
+        ("../../status/500", "..%2F..%2Fstatus%2F500"),
+        ("x HTTP/1.1\r\nhost: evil\r\n\r\nGET /", "x%20HTTP%2F1.1%0D%0Ahost%3A%20evil%0D%0A%0D%0AGET%20%2F"),
+        ("@evil.example:1", "%40evil.example%3A1"),
+        ("{days}", "%7Bdays%7D"),
+        ("${TOKEN}", "%24%7BTOKEN%7D"),
+        ("日本", "%E6%97%A5%E6%9C%AC"),
+    ] {
+        let rows = read(&sources, json!({ "id": id, "detailed": true })).await.unwrap();
+        assert_eq!(rows[0]["path"], format!("/echo/{encoded}/end?days=3&detailed=true&fixed=1"), "{id}");
+    }
+    assert_eq!(read(&sources, json!({ "id": "a" })).await.unwrap()[0]["path"], "/echo/a/end?days=3&fixed=1");
+    for args in
+        [json!({ "id": ".." }), json!({ "id": "" }), json!({ "id": 1 }), json!({}), json!({ "id": "a", "b": 1 })]
+    {
+        assert_eq!(read(&sources, args.clone()).await.unwrap_err().code, ErrorCode::InvalidInput, "{args}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_takes_args_as_whole_values() {
+    let peer = Peer::start().await;
+    let more = format!(
+        "{ARGS}method = \"POST\"\nbody = {{ find = {{ id = \"{{id}}\", days = [\"{{days}}\", \"{{detailed}}\"] }}, note = \"{{id}}!\" }}"
+    );
+    let sources = api(&peer, "/echo", &more);
+    let rows = read(&sources, json!({ "id": "\", \"admin\": true, \"x\": \"" })).await.unwrap();
+    let body: Value = serde_json::from_str(rows[0]["body"].as_str().unwrap()).unwrap();
+    let expected = json!({ "find": { "id": "\", \"admin\": true, \"x\": \"", "days": [3, null] }, "note": "{id}!" });
+    assert_eq!((&rows[0]["method"], body), (&json!("POST"), expected));
+    assert_eq!(peer.requests()[0].header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn a_redirected_post_keeps_its_body_on_its_host_only() {
+    let (peer, other) = (Peer::start().await, Peer::start().await);
+    let post = "method = \"POST\"\nbody = { secret = \"${TOKEN}\" }";
+    let rows = one(&peer, "/redirect/307/echo", post).await.unwrap();
+    assert_eq!((&rows[0]["method"], &rows[0]["body"]), (&json!("POST"), &json!(r#"{"secret":"hunter2-token"}"#)));
+    let rows = one(&peer, "/redirect/303/echo", post).await.unwrap();
+    assert_eq!((&rows[0]["method"], &rows[0]["body"]), (&json!("GET"), &json!("")));
+    let away = format!("/redirect/307/{}", other.url("/echo"));
+    let error = one(&peer, &away, post).await.unwrap_err();
+    assert!(error.message.contains("body to another host"), "{error}");
+    assert_eq!(other.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_get_is_sent_again_when_nothing_listens_and_a_post_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
+    let source = |more: &str| {
+        let config = format!("[sources.api]\ntype = \"http\"\nurl = \"http://{address}/json\"\n{more}");
+        build(clock.clone(), &config).unwrap()
+    };
+    let refused = |error: &SourceError| error.message.contains("cannot connect to its server");
+    let error = read(&source("method = \"POST\""), Value::Null).await.unwrap_err();
+    assert!(refused(&error), "{error}");
+    let error = read(&source("max_retries = 0"), Value::Null).await.unwrap_err();
+    assert!(refused(&error), "{error}");
+
+    let sources = source("");
+    let reading = tokio::spawn(async move { read(&sources, Value::Null).await });
+    let waits = |ms: u64| {
+        let clock = clock.clone();
+        let waits = async move {
+            while clock.next_wake() != Some(Duration::from_millis(ms)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waits)
+    };
+    waits(50).await.unwrap();
+    clock.advance(Duration::from_millis(50));
+    waits(100).await.unwrap();
+    let peer = Peer::on(TcpListener::bind(address).await.unwrap());
+    clock.advance(Duration::from_millis(100));
+    assert_eq!(reading.await.unwrap().unwrap().len(), 1);
+    assert_eq!(peer.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_when_the_configuration_is_read() {
+    for (wrong, expected) in [
+        ("url = \"http://h/\"\nbody = { a = 1 }", "a GET has no `body`"),
+        ("url = \"http://h/\"\nargs.id = \"text\"", "its arg `id` is not used"),
+        ("url = \"http://h/{id}\"", "a place `{id}` for an arg that is not one of its `args`"),
+        ("url = \"http://{id}/\"\nargs.id = \"text\"", "the host is fixed"),
+        ("url = \"http://h/\"\nmethod = \"PUT\"", "must be \"GET\" or \"POST\""),
+        ("url = \"http://h/\"\nformat = \"xml\"", "must be \"json\" or \"ndjson\""),
+        ("url = \"http://h/\"\nheaders = { \"a b\" = \"x\" }", "`a b` cannot be the name of a header"),
+        ("url = \"http://h/\"\nheaders = { host = \"x\" }", "the header `host` is not for the configuration"),
+        ("url = \"http://h/\"\nheaders.a = 1", "`sources.api.headers.a`: must be a text in quotes, not 1"),
+        ("url = \"http://h/${NONE}\"", "`sources.api.url`: needs the environment variable `NONE`"),
+        ("url = \"http://h/\"\nmax_redirect = 1", "did you mean `max_redirects`?"),
+    ] {
+        let config = format!("[sources.api]\ntype = \"http\"\n{wrong}");
+        let error = build(SystemClock::default(), &config).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.starts_with("m.toml:"), "{error}");
+    }
+}
