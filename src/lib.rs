@@ -17,7 +17,7 @@
 //! * [`http`]: what is served over HTTP: GraphQL by every transport, and who gets in; health; GraphiQL.
 //! * [`config`]: file, environment and flags: one validated configuration.
 //! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
-//! * [`error`]: the error codes that clients see.
+//! * [`error`]: the error codes that clients see. [`secret`]: texts that are never shown.
 //! * [`clock`]: time, passed in.
 //!
 //! # What flows where

@@ -83,7 +83,7 @@ pub(super) struct StartTasksInput {
 pub(super) struct CancelTaskInput {
     /// Its id.
     id: ID,
-    /// Why, for people; it stands in the task's error.
+    /// Why, for people: it stands in the error of a task that was pending, and in the `REQUESTED` event of one that ran.
     reason: Option<String>,
 }
 

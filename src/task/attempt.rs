@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     JobContext, JobError, Retry,
+    context::cut,
     manager::{Running, Shared},
     recorder::Recorder,
 };
@@ -18,6 +19,9 @@ use crate::{
 
 /// How long a handler that is dropped may take to come to its next await before that is reported.
 const DROP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The longest code of an error, in bytes.
+const MAX_CODE_BYTES: usize = 100;
 
 /// How the handler's run came to its end.
 enum End {
@@ -45,7 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running)
     let outcome = match over {
         // Whatever the handler made of it: not all that it said is recorded.
         Some(limit) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit)),
-        _ => outcome(&shared, &attempt, &running, end),
+        _ => bounded_outcome(&shared, &attempt, &running, end),
     };
     if let Some(outcome) = outcome {
         let status = finish(&shared, write, outcome).await;
@@ -213,6 +217,20 @@ fn over_limit(shared: &Shared, attempt: &Attempt, limit: &str) -> Outcome {
     };
     let message = format!("the task's events are over the limit `{limit}`, which allows {allowed}");
     Outcome::Failed { error: error(attempt, code::LIMIT_EXCEEDED, message, false), retry_at: None }
+}
+
+/// What to record, with an error that is no larger than it may be; nothing for a stale attempt.
+fn bounded_outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> Option<Outcome> {
+    let mut outcome = outcome(shared, attempt, running, end)?;
+    if let Outcome::Failed { error, .. } | Outcome::Cancelled(error) | Outcome::Released(error) = &mut outcome {
+        cut(&mut error.code, MAX_CODE_BYTES);
+        if error.details.as_ref().is_some_and(|details| details.len() > shared.options.max_result_bytes) {
+            error.details = None;
+            error.message.insert_str(0, "(details left out: over the limit `max_result_bytes`) ");
+        }
+        cut(&mut error.message, shared.options.max_message_bytes);
+    }
+    Some(outcome)
 }
 
 /// What to record; nothing for a stale attempt.

@@ -104,7 +104,7 @@ impl JobContext {
 }
 
 /// Cuts a text to at most `limit` bytes, between characters, and says so in the text.
-fn cut(text: &mut String, limit: usize) {
+pub(super) fn cut(text: &mut String, limit: usize) {
     const MARK: &str = " … (cut)";
     if text.len() > limit {
         text.truncate(text.floor_char_boundary(limit.saturating_sub(MARK.len())));

@@ -16,6 +16,9 @@ const MAX_ATTEMPTS: u32 = 1000;
 const MAX_MS: u64 = i32::MAX as u64;
 
 /// A request to start a task, as its client makes it.
+///
+/// Its serialised form is what the fingerprint of an idempotency key is taken of, and databases outlive programs: a
+/// field that is added must be left out of it while nothing is said.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StartTask {
     /// What sort of work.
@@ -27,21 +30,28 @@ pub struct StartTask {
     /// From -100 to 100; higher runs first.
     pub priority: i32,
     /// Not to run before.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<DateTime<Utc>>,
     /// The same key with the same request gives the same task.
     #[serde(skip)]
     pub idempotency_key: Option<String>,
     /// How many attempts may fail; else what the kind says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// Time limit of one attempt, in milliseconds; else what the kind says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Time limit of the whole task, from its start or its `run_at`, in milliseconds; else what the kind says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
     /// Wait before the first automatic retry, in milliseconds; else what the kind says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_backoff_ms: Option<u64>,
     /// The longest wait before an automatic retry, in milliseconds; else what the kind says.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_retry_backoff_ms: Option<u64>,
     /// Of the tasks of its kind with the same key only so many run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
 }
 
@@ -138,5 +148,17 @@ impl StartTask {
             backoff: policy.backoff(options),
             concurrency_key: self.concurrency_key,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fingerprint_is_taken_of_never_changes() {
+        let request = StartTask { idempotency_key: Some("key".into()), ..StartTask::new("resize") };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(text, r#"{"kind":"resize","input":null,"tags":[],"priority":0}"#);
     }
 }

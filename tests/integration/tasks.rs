@@ -304,3 +304,16 @@ async fn progress_that_is_no_number_is_brought_inside() {
     let task = tasks.run(StartTask::new("odd")).await;
     assert_eq!((task.status, task.progress.percent, task.progress.done), (TaskStatus::Failed, 0.0, None));
 }
+
+#[tokio::test]
+async fn the_error_of_a_handler_is_no_larger_than_a_message_may_be() {
+    let options = TaskOptions { max_message_bytes: 100, max_result_bytes: 100, ..TaskOptions::default() };
+    let tasks = Tasks::with(Arc::new(SystemClock::default()), options).await;
+    let fail = async |_: JobContext, (): ()| -> Result<(), JobError> {
+        Err(JobError::new("é".repeat(1000)).code("C".repeat(1000)).retry(Retry::Never))
+    };
+    tasks.register("fail", fail).unwrap();
+    let error = tasks.run(StartTask::new("fail")).await.error.unwrap();
+    assert!(error.message.len() <= 100 && error.message.ends_with("(cut)"), "{}", error.message);
+    assert!(error.code.len() <= 100, "{}", error.code);
+}

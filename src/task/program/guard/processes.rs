@@ -75,7 +75,12 @@ pub(in crate::task::program) fn kill_session(session: Pid) -> io::Result<usize> 
     let all = all()?;
     let members = all.iter().filter(|process| process.session == session.as_raw_pid() && !process.ended);
     // One that may not be reached is counted all the same: it is still there.
-    Ok(members.inspect(|process| process.signal(Signal::KILL)).count())
+    let mut count = 0;
+    for process in members {
+        count += 1;
+        let _ = process.signal(Signal::KILL);
+    }
+    Ok(count)
 }
 
 /// All processes that descend from this one and have not ended.
