@@ -43,6 +43,8 @@ struct Tail {
     head: Option<Seq>,
     /// The newest event ended the task.
     ended: bool,
+    /// How often commits were missed: what was asked of the store before is no longer enough.
+    missed: u64,
     deleted: bool,
     closed: bool,
 }
@@ -134,6 +136,7 @@ impl Live {
         self.each(|tail| {
             tail.events.clear();
             tail.head = None;
+            tail.missed += 1;
         });
     }
 
@@ -175,10 +178,19 @@ impl LiveTask {
         }
     }
 
-    /// Takes in what the store said; later commits may have come in meanwhile.
-    pub(super) fn learn(&self, head: Seq, ended: bool) {
+    /// How often commits were missed: to be taken before the store is asked.
+    pub(super) fn missed(&self) -> u64 {
+        self.lock().missed
+    }
+
+    /// Takes in what the store said; later commits may have come in meanwhile. If some were missed since `missed` was
+    /// taken, the store may have been asked before them, and has to be asked again.
+    pub(super) fn learn(&self, missed: u64, head: Seq, ended: bool) {
         {
             let mut tail = self.lock();
+            if tail.missed != missed {
+                return;
+            }
             if tail.head.is_none_or(|known| known < head) {
                 tail.events.clear();
                 tail.head = Some(head);
@@ -258,10 +270,20 @@ mod tests {
         let mut moved = pin!(waiting.task.moved.notified());
         moved.as_mut().enable();
         // It asked before that commit, and heard of later ones, whose signals are still to come and say nothing new.
-        asking.task.learn(12, true);
+        asking.task.learn(asking.task.missed(), 12, true);
         assert!(moved.as_mut().now_or_never().is_some());
         live.push(commit(12), &mut Budget::new(1 << 20));
         assert!(matches!(waiting.task.look(13, 9), Look::Ahead { head: 12, ended: true }));
+    }
+
+    #[test]
+    fn what_the_store_said_before_commits_were_missed_is_not_believed() {
+        let live = Live::new();
+        let asking = live.register(TaskId::from_i64(1));
+        let before = asking.task.missed();
+        live.forget();
+        asking.task.learn(before, 5, false);
+        assert!(matches!(asking.task.look(6, 9), Look::Unknown), "later events would never be told");
     }
 
     #[test]
