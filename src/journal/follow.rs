@@ -139,9 +139,10 @@ impl Follower {
             // Another has asked meanwhile.
             _ => return Ok(()),
         }
+        let missed = live.missed();
         let task = self.shared.store.tasks(vec![self.task]).await?.pop().flatten();
         let task = task.ok_or(FollowError::NotFound(self.task))?;
-        live.learn(task.head, task.status.is_terminal());
+        live.learn(missed, task.head, task.status.is_terminal());
         if !self.began && self.expected > task.head + 1 {
             return Err(FollowError::Ahead { task: self.task, after: self.expected - 1, head: task.head });
         }

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use futures::TryStreamExt;
 use shuttle::{
+    Config, Runner,
     future::{block_on, spawn},
+    scheduler::{PctScheduler, RandomScheduler, Scheduler},
     sync::Mutex,
 };
 
@@ -20,8 +22,9 @@ use crate::{
         Event, EventBody, Json, LogLevel, NewTask, Outcome, Progress, Seq, StatusChange, Task, TaskId, TaskStatus,
     },
     store::{
-        AttemptWrite, Claimed, Commit, CommitFeed, EventPage, EventQuery, KindClaim, Started, StatusMove, Store,
-        StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
+        AttemptWrite, Claimed, Commit, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, Started,
+        StatisticsQuery, StatusMove, Store, StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery,
+        feed::FeedSender,
     },
 };
 
@@ -175,6 +178,9 @@ impl Store for Written {
     async fn count(&self, _: TaskFilter, _: u64) -> Result<u64, StoreError> {
         not_here()
     }
+    async fn statistics(&self, _: StatisticsQuery) -> Result<Vec<KindStatistics>, StoreError> {
+        not_here()
+    }
     async fn prune_events(&self, _: TaskId, _: Seq) -> Result<(), StoreError> {
         not_here()
     }
@@ -222,18 +228,25 @@ fn follow_while_it_is_written(feed_bytes: usize, live_memory_bytes: usize) {
     block_on(reading).unwrap();
 }
 
+fn in_drawn_orders(scheduler: impl Scheduler + 'static, run: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    // What a thread of the server has, about: the default is for tests that call less.
+    config.stack_size = 1 << 20;
+    Runner::new(scheduler, config).run(run);
+}
+
 #[test]
 fn every_event_comes_once_and_in_order() {
-    shuttle::check_random(|| follow_while_it_is_written(1 << 20, 1 << 20), ORDERS);
-    shuttle::check_pct(|| follow_while_it_is_written(1 << 20, 1 << 20), ORDERS, 3);
+    in_drawn_orders(RandomScheduler::new(ORDERS), || follow_while_it_is_written(1 << 20, 1 << 20));
+    in_drawn_orders(PctScheduler::new(3, ORDERS), || follow_while_it_is_written(1 << 20, 1 << 20));
 }
 
 #[test]
 fn also_when_live_memory_holds_next_to_nothing() {
-    shuttle::check_random(|| follow_while_it_is_written(1 << 20, 300), ORDERS);
+    in_drawn_orders(RandomScheduler::new(ORDERS), || follow_while_it_is_written(1 << 20, 300));
 }
 
 #[test]
 fn also_when_the_feed_is_late() {
-    shuttle::check_random(|| follow_while_it_is_written(1500, 1 << 20), ORDERS);
+    in_drawn_orders(RandomScheduler::new(ORDERS), || follow_while_it_is_written(1500, 1 << 20));
 }

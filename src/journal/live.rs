@@ -21,7 +21,8 @@ pub(super) struct Live {
 
 #[derive(Debug, Default)]
 struct Registry {
-    tasks: HashMap<TaskId, Weak<LiveTask>>,
+    /// With how many follow each.
+    tasks: HashMap<TaskId, (Arc<LiveTask>, usize)>,
     closed: bool,
 }
 
@@ -42,6 +43,8 @@ struct Tail {
     head: Option<Seq>,
     /// The newest event ended the task.
     ended: bool,
+    /// How often commits were missed: what was asked of the store before is no longer enough.
+    missed: u64,
     deleted: bool,
     closed: bool,
 }
@@ -73,9 +76,11 @@ pub(super) struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut registry = lock(&self.registry);
-        // Under the registry's lock nobody else can come to share it: the last one takes it out.
-        if Arc::strong_count(&self.task) == 1 {
-            registry.tasks.remove(&self.id);
+        if let Some((_, followers)) = registry.tasks.get_mut(&self.id) {
+            *followers -= 1;
+            if *followers == 0 {
+                registry.tasks.remove(&self.id);
+            }
         }
     }
 }
@@ -88,19 +93,20 @@ impl Live {
     /// Registers interest. From here on no event of the task is missed.
     pub(super) fn register(&self, id: TaskId) -> Registration {
         let mut registry = lock(&self.registry);
-        let known = registry.tasks.get(&id).and_then(Weak::upgrade);
-        let task = known.unwrap_or_else(|| {
-            let tail = Tail { closed: registry.closed, ..Tail::default() };
-            let task = Arc::new(LiveTask { tail: Mutex::new(tail), moved: Notify::new(), asking: AsyncMutex::new(()) });
-            registry.tasks.insert(id, Arc::downgrade(&task));
-            task
+        let closed = registry.closed;
+        let (task, followers) = registry.tasks.entry(id).or_insert_with(|| {
+            let tail = Tail { closed, ..Tail::default() };
+            let task = LiveTask { tail: Mutex::new(tail), moved: Notify::new(), asking: AsyncMutex::new(()) };
+            (Arc::new(task), 0)
         });
+        *followers += 1;
+        let task = task.clone();
         Registration { task, id, registry: self.registry.clone() }
     }
 
     /// Takes in a commit; wakes the task's followers, if it has any.
     pub(super) fn push(&self, commit: Commit, budget: &mut Budget) {
-        let Some(task) = lock(&self.registry).tasks.get(&commit.task).and_then(Weak::upgrade) else { return };
+        let Some(task) = lock(&self.registry).tasks.get(&commit.task).map(|(task, _)| task.clone()) else { return };
         {
             let mut tail = task.lock();
             if commit.change.to.is_none() {
@@ -130,6 +136,7 @@ impl Live {
         self.each(|tail| {
             tail.events.clear();
             tail.head = None;
+            tail.missed += 1;
         });
     }
 
@@ -140,7 +147,7 @@ impl Live {
     }
 
     fn each(&self, change: impl Fn(&mut Tail)) {
-        let tasks: Vec<_> = lock(&self.registry).tasks.values().filter_map(Weak::upgrade).collect();
+        let tasks: Vec<_> = lock(&self.registry).tasks.values().map(|(task, _)| task.clone()).collect();
         for task in tasks {
             change(&mut task.lock());
             task.moved.notify_waiters();
@@ -171,14 +178,27 @@ impl LiveTask {
         }
     }
 
-    /// Takes in what the store said; later commits may have come in meanwhile.
-    pub(super) fn learn(&self, head: Seq, ended: bool) {
-        let mut tail = self.lock();
-        if tail.head.is_none_or(|known| known < head) {
-            tail.events.clear();
-            tail.head = Some(head);
+    /// How often commits were missed: to be taken before the store is asked.
+    pub(super) fn missed(&self) -> u64 {
+        self.lock().missed
+    }
+
+    /// Takes in what the store said; later commits may have come in meanwhile. If some were missed since `missed` was
+    /// taken, the store may have been asked before them, and has to be asked again.
+    pub(super) fn learn(&self, missed: u64, head: Seq, ended: bool) {
+        {
+            let mut tail = self.lock();
+            if tail.missed != missed {
+                return;
+            }
+            if tail.head.is_none_or(|known| known < head) {
+                tail.events.clear();
+                tail.head = Some(head);
+            }
+            tail.ended |= ended;
         }
-        tail.ended |= ended;
+        // Others may wait for what this tells: the commits that are still to come say nothing new then, and wake nobody.
+        self.moved.notify_waiters();
     }
 
     /// A std mutex: held to copy a few pointers, never across an await.
@@ -224,4 +244,55 @@ impl Budget {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::{model::TaskStatus, store::StatusMove};
+
+    fn commit(head: Seq) -> Commit {
+        let (from, to) = (Some(TaskStatus::Running), Some(TaskStatus::Running));
+        let change = StatusMove { kind: "k".into(), tags: Arc::from([]), from, to };
+        Commit { task: TaskId::from_i64(1), head, events: Vec::new(), change }
+    }
+
+    #[test]
+    fn what_one_learns_from_the_store_wakes_those_who_wait() {
+        let live = Live::new();
+        let waiting = live.register(TaskId::from_i64(1));
+        let asking = live.register(TaskId::from_i64(1));
+        live.push(commit(4), &mut Budget::new(1 << 20));
+        let mut moved = pin!(waiting.task.moved.notified());
+        moved.as_mut().enable();
+        // It asked before that commit, and heard of later ones, whose signals are still to come and say nothing new.
+        asking.task.learn(asking.task.missed(), 12, true);
+        assert!(moved.as_mut().now_or_never().is_some());
+        live.push(commit(12), &mut Budget::new(1 << 20));
+        assert!(matches!(waiting.task.look(13, 9), Look::Ahead { head: 12, ended: true }));
+    }
+
+    #[test]
+    fn what_the_store_said_before_commits_were_missed_is_not_believed() {
+        let live = Live::new();
+        let asking = live.register(TaskId::from_i64(1));
+        let before = asking.task.missed();
+        live.forget();
+        asking.task.learn(before, 5, false);
+        assert!(matches!(asking.task.look(6, 9), Look::Unknown), "later events would never be told");
+    }
+
+    #[test]
+    fn a_task_that_nobody_follows_any_more_is_forgotten() {
+        let live = Live::new();
+        let (one, other) = (live.register(TaskId::from_i64(1)), live.register(TaskId::from_i64(1)));
+        drop(one);
+        assert_eq!(lock(&live.registry).tasks.len(), 1);
+        drop(other);
+        assert_eq!(lock(&live.registry).tasks.len(), 0);
+    }
 }
