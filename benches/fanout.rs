@@ -2,8 +2,9 @@
 //! from the event to the client, beside a minimal axum server that broadcasts the same bytes over WebSockets.
 //! Each server is pinned to one core, the clients to another; both run one after the other, in the same run.
 //!
-//! `cargo bench --bench fanout [-- SUBSCRIBERS [EVENTS [different]]]`; 1,000 subscribers and 200 events when nothing
-//! is said. `different`: every subscriber sends another operation, so that nothing can be shared. Linux only.
+//! `cargo bench --bench fanout [-- SUBSCRIBERS [EVENTS [different|burst]]]`; 1,000 subscribers and 200 events when
+//! nothing is said. `different`: every subscriber sends another operation, so that nothing can be shared. `burst`: no
+//! peer; the rows of a source as a task's events, one by one and then 1,000 at once. Linux only.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench stops where something is wrong")]
 
@@ -45,14 +46,25 @@ fn main() {
     }
     let subscribers: usize = arguments.next().map_or(1000, |argument| argument.parse().unwrap());
     let events: u64 = arguments.next().map_or(200, |argument| argument.parse().unwrap());
-    let different = arguments.next().is_some();
+    let how = arguments.next();
+    let different = how.as_deref() == Some("different");
     let pin = Command::new("taskset").args(["-a", "-p", "-c", CLIENT_CORE, &std::process::id().to_string()]).output();
     assert!(pin.expect("taskset (util-linux) is needed").status.success());
-    let what = if different { "different operations" } else { "the same operation" };
+    let what = match how.as_deref() {
+        None => "the same operation",
+        Some("different") => "different operations",
+        Some("burst") => "rows of a source",
+        Some(other) => panic!("`{other}` is neither `different` nor `burst`"),
+    };
     println!("{subscribers} subscribers, {what}, {events} events, one each {} ms", interval_ms(subscribers));
     println!("{:<12} {:>16} {:>18} {:>12} {:>12}", "", "CPU µs per event", "KiB per subscriber", "p50 ms", "p99 ms");
-    let peer = runtime().block_on(measure(true, subscribers, events, different));
-    let ours = runtime().block_on(measure(false, subscribers, events, different));
+    let run = |work| runtime().block_on(measure(work, subscribers, events, different));
+    if how.as_deref() == Some("burst") {
+        let (slow, burst) = (run(Work::Rows), run(Work::Burst));
+        println!("{:<12} {:>16.2}", "ratio", burst.cpu_us_per_event / slow.cpu_us_per_event);
+        return;
+    }
+    let (peer, ours) = (run(Work::Peer), run(Work::Steps));
     println!(
         "{:<12} {:>16.2} {:>18.2}",
         "ratio",
@@ -65,12 +77,41 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
+/// What is subscribed to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// A plain broadcast.
+    Peer,
+    /// The progress of a task.
+    Steps,
+    /// A task's events, one by one.
+    Rows,
+    /// A task's events, as soon as they can be written.
+    Burst,
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "broadcast",
+            Self::Steps => "Meanwhile",
+            Self::Rows => "one by one",
+            Self::Burst => "burst",
+        }
+    }
+}
+
+/// Rows of a burst.
+const BURST: u64 = 1000;
+
 struct Figures {
     cpu_us_per_event: f64,
     kib_per_subscriber: f64,
 }
 
-async fn measure(peer: bool, subscribers: usize, events: u64, different: bool) -> Figures {
+async fn measure(work: Work, subscribers: usize, events: u64, different: bool) -> Figures {
+    let peer = work == Work::Peer;
+    let interval_ms = interval_ms(subscribers);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let server = if peer {
         let mut command = Command::new("taskset");
@@ -87,16 +128,25 @@ async fn measure(peer: bool, subscribers: usize, events: u64, different: bool) -
             "127.0.0.1:0",
             "--data",
         ]);
-        fs::write(folder.path().join("meanwhile.toml"), "[tasks]\nconcurrency = 1\n").unwrap();
+        let configuration = format!(
+            "[tasks]\nconcurrency = 1\n\
+             [sources.rows]\ntype = \"simulated\"\nrows = {events}\ninterval_ms = {interval_ms}\n\
+             [sources.burst]\ntype = \"simulated\"\nrows = {BURST}\n"
+        );
+        fs::write(folder.path().join("meanwhile.toml"), configuration).unwrap();
         command.arg(folder.path().join("data")).arg("--config").arg(folder.path().join("meanwhile.toml"));
         Server::spawn(&mut command)
     };
     // The task waits for its place until all have subscribed: another one has it.
-    let steps = json!({ "steps": events, "stepMs": interval_ms(subscribers) });
+    let (kind, input) = match work {
+        Work::Peer | Work::Steps => ("simulate", json!({ "steps": events, "stepMs": interval_ms })),
+        Work::Rows => ("collect", json!({ "source": "rows" })),
+        Work::Burst => ("collect", json!({ "source": "burst" })),
+    };
     let (mut blocker, mut id) = (Value::Null, Value::Null);
     if !peer {
-        blocker = start(&server, json!({ "steps": 1, "stepMs": 3_600_000 })).await;
-        id = start(&server, steps.clone()).await;
+        blocker = start(&server, "simulate", json!({ "steps": 1, "stepMs": 3_600_000 })).await;
+        id = start(&server, kind, input.clone()).await;
     }
     let idle_kib = memory_kib(&server, "VmRSS");
     let barrier = Arc::new(Barrier::new(subscribers + 1));
@@ -104,8 +154,11 @@ async fn measure(peer: bool, subscribers: usize, events: u64, different: bool) -
     for number in 0..subscribers {
         let (url, id, barrier) = (server.url().replacen("http", "ws", 1), id.clone(), barrier.clone());
         let alias = if different { format!("own{number}: ") } else { String::new() };
-        let document =
-            format!("subscription($id: ID!) {{ {alias}taskProgress(id: $id) {{ status percent message at }} }}");
+        let (field, selection) = match work {
+            Work::Peer | Work::Steps => ("taskProgress", "status percent message at"),
+            Work::Rows | Work::Burst => ("taskEvents", "seq at ... on TaskChunk { value }"),
+        };
+        let document = format!("subscription($id: ID!) {{ {alias}{field}(id: $id) {{ {selection} }} }}");
         let payload = json!({ "query": document, "variables": { "id": id } });
         clients.spawn(subscriber(url, payload, barrier));
         // Not all at the same moment: the listener's queue is bounded.
@@ -117,7 +170,7 @@ async fn measure(peer: bool, subscribers: usize, events: u64, different: bool) -
     let kib_per_subscriber = (memory_kib(&server, "VmRSS") - idle_kib) as f64 / subscribers as f64;
     let before = cpu_seconds(&server);
     if peer {
-        reqwest::Client::new().post(server.url()).json(&steps).send().await.unwrap();
+        reqwest::Client::new().post(server.url()).json(&input).send().await.unwrap();
     } else {
         let cancel = "mutation($id: ID!) { cancelTask(input: { id: $id }) { task { id } } }";
         data(server.url(), cancel, json!({ "id": blocker })).await;
@@ -133,14 +186,15 @@ async fn measure(peer: bool, subscribers: usize, events: u64, different: bool) -
     delays.sort_unstable();
     let at = |percent: usize| delays.get(delays.len().saturating_sub(1) * percent / 100).map_or(0.0, |ms| *ms as f64);
     let cpu_us_per_event = cpu * 1e6 / delivered as f64;
-    let name = if peer { "broadcast" } else { "Meanwhile" };
+    let name = work.name();
     println!("{name:<12} {cpu_us_per_event:>16.2} {kib_per_subscriber:>18.2} {:>12.0} {:>12.0}", at(50), at(99));
     Figures { cpu_us_per_event, kib_per_subscriber }
 }
 
-async fn start(server: &Server, input: Value) -> Value {
-    let start = "mutation($input: JSON) { startTask(input: { kind: \"simulate\", input: $input }) { task { id } } }";
-    data(server.url(), start, json!({ "input": input })).await["startTask"]["task"]["id"].clone()
+async fn start(server: &Server, kind: &str, input: Value) -> Value {
+    let start = "mutation($input: StartTaskInput!) { startTask(input: $input) { task { id } } }";
+    data(server.url(), start, json!({ "input": { "kind": kind, "input": input } })).await["startTask"]["task"]["id"]
+        .clone()
 }
 
 /// Subscribes, waits for the others, counts what comes until the end, and how late it was, in milliseconds.

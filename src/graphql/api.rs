@@ -119,11 +119,11 @@ impl GraphqlService for Api {
     fn subscribe(&self, mut request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Reply> {
         // What is wrong with the document the engine's stream says.
         if prepare(&mut request, &self.document).is_err() {
-            return self.execute_stream(request, session).map(Reply::Response).boxed();
+            return self.execute_stream(request, session).map(Reply::from).boxed();
         }
         match render::subscribe(&self.schema, &self.shared, &self.renderers, request) {
             Ok(replies) => replies,
-            Err(request) => self.execute_stream(request, session).map(Reply::Response).boxed(),
+            Err(request) => self.execute_stream(request, session).map(Reply::from).boxed(),
         }
     }
 

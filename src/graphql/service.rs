@@ -26,9 +26,15 @@ pub trait GraphqlService: Clone + Send + Sync + Unpin + 'static {
 #[derive(Debug)]
 pub enum Reply {
     /// To be rendered.
-    Response(Response),
+    Response(Box<Response>),
     /// Rendered already, perhaps for others, too.
     Rendered(Payload),
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Self {
+        Self::Response(Box::new(response))
+    }
 }
 
 /// Serves a schema of your own. Errors that it gives should have their `extensions.code`
@@ -42,6 +48,6 @@ impl<E: Executor> GraphqlService for Plain<E> {
     }
 
     fn subscribe(&self, request: Request, session: Option<Arc<Data>>) -> BoxStream<'static, Reply> {
-        self.0.execute_stream(request, session).map(Reply::Response).boxed()
+        self.0.execute_stream(request, session).map(Reply::from).boxed()
     }
 }

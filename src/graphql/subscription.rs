@@ -4,7 +4,7 @@ mod changes;
 mod progress;
 
 use async_graphql::{Context, ID, Subscription};
-use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
+use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 
 use self::changes::{TaskChange, watch_changes};
 pub(super) use self::progress::TaskProgress;
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    journal::{EventCursor, FollowError, Followed},
+    journal::{EventCursor, Followed},
     model,
     source::{Args, Row},
 };
@@ -51,11 +51,9 @@ impl Subscription {
         let generation = journal.generation();
         let after = resume_after(ctx.data_opt(), after.as_deref(), generation, task)?;
         let position = Position::of(ctx);
-        let states =
-            journal.watch(task, after).map_ok(|batch| stream::iter(batch).map(Ok::<_, FollowError>)).try_flatten();
-        let progress = states.map(move |watched| {
+        let progress = journal.watch(task, after).map(move |watched| {
             let watched = watched?;
-            position.set(EventCursor { generation, task, seq: watched.seq });
+            position.set(EventCursor { generation, task, seq: watched.seq() });
             Ok(TaskProgress { generation, watched })
         });
         Ok(progress.boxed())
@@ -87,11 +85,8 @@ impl Subscription {
             Followed::Event(event) => types.is_empty() || types.contains(&event.body.event_type()),
             Followed::Gap { .. } => true,
         };
-        let events = journal.follow(task, after).map_ok(move |mut batch| {
-            batch.retain(&wanted);
-            stream::iter(batch).map(Ok::<_, FollowError>)
-        });
-        let events = events.try_flatten().map(move |followed| {
+        let events = journal.follow(task, after).try_filter(move |followed| std::future::ready(wanted(followed)));
+        let events = events.map(move |followed| {
             let event = TaskEvent::from_followed(generation, followed?);
             position.set(event.event_cursor());
             Ok(event)

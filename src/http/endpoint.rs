@@ -92,7 +92,7 @@ impl<S: GraphqlService> Endpoint<S> {
         access.check_way(request.uri(), request.headers())?;
         if is_upgrade(request.method(), request.headers()) {
             let caller = access.caller(request.headers())?;
-            return Ok(self.websocket.upgrade(request, caller).await);
+            return self.websocket.upgrade(request, caller);
         }
         access.check_caller(request.headers())?;
         self.answer(request, accepted).await

@@ -69,14 +69,20 @@ impl Outcome {
 }
 
 impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        Box::new(response).into()
+    }
+}
+
+impl From<Box<Response>> for Outcome {
     /// The engine marks neither. But an error that a field raised has the field's path, and nothing else has one:
     /// so where there is no data and no path, no field was reached.
-    fn from(response: Response) -> Self {
+    fn from(response: Box<Response>) -> Self {
         let no_data = response.data == Value::Null;
         if no_data && !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty()) {
-            Self::RequestError(Box::new(response))
+            Self::RequestError(response)
         } else {
-            Self::Next(Box::new(response))
+            Self::Next(response)
         }
     }
 }

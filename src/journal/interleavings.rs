@@ -201,11 +201,10 @@ fn follow_while_it_is_written(feed_bytes: usize, live_memory_bytes: usize) {
     let followers = [0, 1].map(|after| {
         let journal = journal.clone();
         spawn(async move {
-            let batches: Result<Vec<Vec<Followed>>, FollowError> = journal.follow(id(), after).try_collect().await;
-            let seqs: Vec<Seq> = batches
+            let followed: Result<Vec<Followed>, FollowError> = journal.follow(id(), after).try_collect().await;
+            let seqs: Vec<Seq> = followed
                 .unwrap()
                 .iter()
-                .flatten()
                 .map(|followed| match followed {
                     Followed::Event(event) => event.seq,
                     Followed::Gap { .. } => panic!("a gap"),

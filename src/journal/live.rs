@@ -3,11 +3,15 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, PoisonError, Weak},
+    task::Waker,
 };
 
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 
-use super::sync::{Mutex, MutexGuard};
+use super::{
+    sync::{Mutex, MutexGuard},
+    waiters::{Place, Waiters},
+};
 use crate::{
     model::{Event, Seq, TaskId},
     store::Commit,
@@ -30,7 +34,7 @@ struct Registry {
 #[derive(Debug)]
 pub(super) struct LiveTask {
     tail: Mutex<Tail>,
-    pub(super) moved: Notify,
+    waiters: Waiters,
     /// Held by the one who asks the store where the task stands, for all who want to know.
     pub(super) asking: AsyncMutex<()>,
 }
@@ -51,8 +55,8 @@ struct Tail {
 
 /// What a reader who expects a certain event finds.
 pub(super) enum Look {
-    /// That event and those after it.
-    Events(Vec<Arc<Event>>),
+    /// That event, and perhaps some after it.
+    Events,
     /// It happened, but is not in memory. The newest is `head`.
     Stored { head: Seq },
     /// It has not happened yet. The newest is `head`.
@@ -69,12 +73,21 @@ pub(super) enum Look {
 #[derive(Debug)]
 pub(super) struct Registration {
     pub(super) task: Arc<LiveTask>,
+    place: Place,
     id: TaskId,
     registry: Arc<Mutex<Registry>>,
 }
 
+impl Registration {
+    /// From here on whatever moves the task wakes `waker`. To be called before a look.
+    pub(super) fn wait(&mut self, waker: &Waker) {
+        self.task.waiters.wait(&mut self.place, waker);
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.task.waiters.leave(&mut self.place);
         let mut registry = lock(&self.registry);
         if let Some((_, followers)) = registry.tasks.get_mut(&self.id) {
             *followers -= 1;
@@ -96,12 +109,12 @@ impl Live {
         let closed = registry.closed;
         let (task, followers) = registry.tasks.entry(id).or_insert_with(|| {
             let tail = Tail { closed, ..Tail::default() };
-            let task = LiveTask { tail: Mutex::new(tail), moved: Notify::new(), asking: AsyncMutex::new(()) };
+            let task = LiveTask { tail: Mutex::new(tail), waiters: Waiters::default(), asking: AsyncMutex::new(()) };
             (Arc::new(task), 0)
         });
         *followers += 1;
         let task = task.clone();
-        Registration { task, id, registry: self.registry.clone() }
+        Registration { task, place: Place::default(), id, registry: self.registry.clone() }
     }
 
     /// Takes in a commit; wakes the task's followers, if it has any.
@@ -127,7 +140,7 @@ impl Live {
                 tail.events.push_back(event);
             }
         }
-        task.moved.notify_waiters();
+        task.waiters.wake_all();
         budget.keep();
     }
 
@@ -150,14 +163,14 @@ impl Live {
         let tasks: Vec<_> = lock(&self.registry).tasks.values().map(|(task, _)| task.clone()).collect();
         for task in tasks {
             change(&mut task.lock());
-            task.moved.notify_waiters();
+            task.waiters.wake_all();
         }
     }
 }
 
 impl LiveTask {
-    /// What there is for a reader whose next event is `expected`; at most `limit` events.
-    pub(super) fn look(&self, expected: Seq, limit: usize) -> Look {
+    /// What there is for a reader whose next event is `expected`; at most `limit` events are put into `found`.
+    pub(super) fn look(&self, expected: Seq, limit: usize, found: &mut VecDeque<Arc<Event>>) -> Look {
         let tail = self.lock();
         if tail.deleted {
             return Look::Deleted;
@@ -172,7 +185,8 @@ impl LiveTask {
         match first.and_then(|first| expected.checked_sub(first)) {
             Some(skip) => {
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-                Look::Events(tail.events.iter().skip(skip).take(limit).cloned().collect())
+                found.extend(tail.events.range(skip.min(tail.events.len())..).take(limit).cloned());
+                Look::Events
             }
             None => Look::Stored { head },
         }
@@ -198,7 +212,7 @@ impl LiveTask {
             tail.ended |= ended;
         }
         // Others may wait for what this tells: the commits that are still to come say nothing new then, and wake nobody.
-        self.moved.notify_waiters();
+        self.waiters.wake_all();
     }
 
     /// A std mutex: held to copy a few pointers, never across an await.
@@ -248,9 +262,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
-    use std::pin::pin;
-
-    use futures::FutureExt;
+    use futures_test::task::new_count_waker;
 
     use super::*;
     use crate::{model::TaskStatus, store::StatusMove};
@@ -264,16 +276,16 @@ mod tests {
     #[test]
     fn what_one_learns_from_the_store_wakes_those_who_wait() {
         let live = Live::new();
-        let waiting = live.register(TaskId::from_i64(1));
+        let mut waiting = live.register(TaskId::from_i64(1));
         let asking = live.register(TaskId::from_i64(1));
         live.push(commit(4), &mut Budget::new(1 << 20));
-        let mut moved = pin!(waiting.task.moved.notified());
-        moved.as_mut().enable();
+        let (waker, woken) = new_count_waker();
+        waiting.wait(&waker);
         // It asked before that commit, and heard of later ones, whose signals are still to come and say nothing new.
         asking.task.learn(asking.task.missed(), 12, true);
-        assert!(moved.as_mut().now_or_never().is_some());
+        assert_eq!(woken.get(), 1);
         live.push(commit(12), &mut Budget::new(1 << 20));
-        assert!(matches!(waiting.task.look(13, 9), Look::Ahead { head: 12, ended: true }));
+        assert!(matches!(waiting.task.look(13, 9, &mut VecDeque::new()), Look::Ahead { head: 12, ended: true }));
     }
 
     #[test]
@@ -283,7 +295,10 @@ mod tests {
         let before = asking.task.missed();
         live.forget();
         asking.task.learn(before, 5, false);
-        assert!(matches!(asking.task.look(6, 9), Look::Unknown), "later events would never be told");
+        assert!(
+            matches!(asking.task.look(6, 9, &mut VecDeque::new()), Look::Unknown),
+            "later events would never be told"
+        );
     }
 
     #[test]

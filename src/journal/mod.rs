@@ -13,6 +13,7 @@ mod follow;
 mod interleavings;
 mod live;
 mod sync;
+mod waiters;
 mod watch;
 
 use std::sync::Arc;
@@ -24,8 +25,8 @@ use self::{changes::ChangeLog, live::Live};
 pub use self::{
     changes::{Change, Changed, Changes},
     cursor::{EventCursor, InvalidCursor},
-    follow::{FollowError, Followed},
-    watch::Watched,
+    follow::{Follow, FollowError, Followed},
+    watch::{Watch, Watched},
 };
 use crate::{
     model::{Seq, TaskId},

@@ -53,13 +53,13 @@ impl Bench {
     }
 }
 
-async fn seqs(stream: impl Stream<Item = Result<Vec<Followed>, FollowError>>) -> Vec<Seq> {
-    let batches: Vec<Vec<Followed>> = stream.try_collect().await.unwrap();
+async fn seqs(stream: impl Stream<Item = Result<Followed, FollowError>>) -> Vec<Seq> {
+    let followed: Vec<Followed> = stream.try_collect().await.unwrap();
     let seq = |followed: &Followed| match followed {
         Followed::Event(event) => event.seq,
         Followed::Gap { .. } => panic!("a gap"),
     };
-    batches.iter().flatten().map(seq).collect()
+    followed.iter().map(seq).collect()
 }
 
 #[tokio::test]
@@ -109,8 +109,7 @@ async fn pruned_events_are_one_gap_and_then_it_goes_on() {
     bench.log(by, 1, 10).await;
     bench.store.prune_events(by.task, 8).await.unwrap();
     bench.complete(by).await;
-    let batches: Vec<Vec<Followed>> = bench.journal.follow(by.task, 2).try_collect().await.unwrap();
-    let all: Vec<_> = batches.into_iter().flatten().collect();
+    let all: Vec<Followed> = bench.journal.follow(by.task, 2).try_collect().await.unwrap();
     assert!(matches!(all[0], Followed::Gap { from: 3, through: 8, .. }), "{:?}", all[0]);
     assert!(matches!(&all[1], Followed::Event(event) if event.seq == 9), "{:?}", all[1]);
     assert_eq!(all.len(), 6);
@@ -133,18 +132,18 @@ async fn a_watcher_begins_with_the_present_state_and_misses_no_status() {
     let by = bench.running().await;
     let mut watch = pin!(bench.journal.watch(by.task, None));
     let present = watch.next().await.unwrap().unwrap();
-    assert_eq!((present.len(), present[0].status, present[0].seq), (1, TaskStatus::Running, 2));
+    assert_eq!((present.status(), present.seq()), (TaskStatus::Running, 2));
     for number in 1..=20 {
         let body = EventBody::Progress(Progress::of(f64::from(u32::try_from(number).unwrap()), 20.0));
         let events = vec![NewEvent { at: bench.clock.now(), body }];
         bench.store.record(write(by, number, events)).await.unwrap();
     }
     bench.complete(by).await;
-    let rest: Vec<_> = watch.try_collect::<Vec<_>>().await.unwrap().into_iter().flatten().collect();
-    assert_eq!(rest.last().unwrap().status, TaskStatus::Completed);
-    assert!(rest.is_sorted_by(|a, b| a.seq < b.seq), "{rest:?}");
+    let rest: Vec<_> = watch.try_collect().await.unwrap();
+    assert_eq!(rest.last().unwrap().status(), TaskStatus::Completed);
+    assert!(rest.is_sorted_by(|a, b| a.seq() < b.seq()), "{rest:?}");
     let resumed: Vec<_> = bench.journal.watch(by.task, Some(1)).try_collect().await.unwrap();
-    let statuses: Vec<_> = resumed.iter().flatten().map(|watched| watched.status).collect();
+    let statuses: Vec<_> = resumed.iter().map(|watched| watched.status()).collect();
     assert_eq!(statuses, [TaskStatus::Running, TaskStatus::Completed]);
 }
 
@@ -196,6 +195,6 @@ async fn who_comes_while_memory_is_behind_the_store_is_not_refused() {
     }
     let last = first.await.unwrap().len() as u64;
     let after = |seq| bench.journal.follow(by.task, seq).try_collect::<Vec<_>>();
-    assert_eq!(after(last).await.unwrap(), Vec::<Vec<Followed>>::new());
+    assert_eq!(after(last).await.unwrap(), Vec::<Followed>::new());
     assert_eq!(after(last + 1).await.unwrap_err(), FollowError::Ahead { task: by.task, after: last + 1, head: last });
 }

@@ -77,12 +77,10 @@ impl Programs {
 
     async fn says(&self, id: TaskId, words: &str) {
         let mut follow = std::pin::pin!(self.manager.journal().follow(id, 0));
-        while let Some(batch) = follow.next().await {
-            for followed in batch.unwrap() {
-                let Followed::Event(event) = followed else { panic!("a gap") };
-                if matches!(&event.body, EventBody::Log { message, .. } if message.contains(words)) {
-                    return;
-                }
+        while let Some(followed) = follow.next().await {
+            let Followed::Event(event) = followed.unwrap() else { panic!("a gap") };
+            if matches!(&event.body, EventBody::Log { message, .. } if message.contains(words)) {
+                return;
             }
         }
         panic!("the task ended without saying {words:?}");
@@ -96,12 +94,12 @@ impl Programs {
     }
 
     async fn finished(&self, id: TaskId) -> Ended {
-        let batches: Vec<_> = self.manager.journal().follow(id, 0).try_collect().await.unwrap();
+        let followed: Vec<_> = self.manager.journal().follow(id, 0).try_collect().await.unwrap();
         let body = |followed| match followed {
             Followed::Event(event) => event.body.clone(),
             Followed::Gap { .. } => panic!("a gap"),
         };
-        let events = batches.into_iter().flatten().map(body).collect();
+        let events = followed.into_iter().map(body).collect();
         Ended { task: self.manager.get(id).await.unwrap().unwrap(), events }
     }
 }

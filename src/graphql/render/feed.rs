@@ -10,7 +10,7 @@ use futures::{Stream, stream};
 
 use crate::{
     graphql::{event::TaskEvent, subscription::TaskProgress},
-    model::{EventType, TaskId},
+    model::{Event, EventType, TaskId},
 };
 
 /// What a subscription asks for, as its resolver has read it from the arguments.
@@ -20,6 +20,23 @@ pub(in crate::graphql) enum Wanted {
     Events { task: TaskId, types: Vec<EventType> },
     /// `taskProgress`.
     Progress { task: TaskId },
+}
+
+impl Wanted {
+    /// Of which task.
+    pub(super) const fn task(&self) -> TaskId {
+        match self {
+            Self::Events { task, .. } | Self::Progress { task } => *task,
+        }
+    }
+
+    /// Whether this event is one of them.
+    pub(super) fn includes(&self, event: &Event) -> bool {
+        match self {
+            Self::Events { types, .. } => types.is_empty() || types.contains(&event.body.event_type()),
+            Self::Progress { .. } => true,
+        }
+    }
 }
 
 /// One thing to render.

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use axum::extract::ws::CloseFrame;
+use tungstenite::protocol::CloseFrame;
 
 /// The most bytes of a reason that a close frame has room for.
 const MAX_REASON_BYTES: usize = 123;
@@ -79,7 +79,7 @@ impl CloseReason {
 
     pub(super) fn frame(&self) -> CloseFrame {
         let text = self.text();
-        CloseFrame { code: self.code(), reason: (&text[..text.floor_char_boundary(MAX_REASON_BYTES)]).into() }
+        CloseFrame { code: self.code().into(), reason: (&text[..text.floor_char_boundary(MAX_REASON_BYTES)]).into() }
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut_between_characters() {
         let frame = CloseReason::DuplicateId("é".repeat(200)).frame();
-        assert_eq!(frame.code, 4409);
+        assert_eq!(u16::from(frame.code), 4409);
         assert!(frame.reason.len() <= MAX_REASON_BYTES && frame.reason.ends_with('é'), "{}", frame.reason);
     }
 }

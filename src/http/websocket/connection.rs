@@ -14,18 +14,20 @@ use std::{
 };
 
 use async_graphql::{Data, Request};
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use axum::body::Bytes;
 use futures::{
-    FutureExt, Sink, SinkExt, Stream, StreamExt,
+    FutureExt,
     future::{self, BoxFuture},
 };
 use serde_json::Value;
+use tungstenite::{Message, Utf8Bytes};
 
 use super::{
     Server,
     close::CloseReason,
     message::ClientMessage,
     operations::{Operations, Turn},
+    socket::Socket,
     subprotocol::Subprotocol,
     timers::{Heartbeat, Pulse, Rate},
     wake::Source,
@@ -66,7 +68,7 @@ enum Phase {
 }
 
 pub(super) struct Connection<S> {
-    socket: WebSocket,
+    socket: Socket,
     protocol: Subprotocol,
     /// From the request that became this connection.
     caller: Caller,
@@ -98,13 +100,13 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: GraphqlService> Connection<S> {
-    pub(super) fn new(socket: WebSocket, protocol: Subprotocol, caller: Caller, server: Arc<Server<S>>) -> Self {
+    pub(super) fn new(socket: Socket, protocol: Subprotocol, caller: Caller, server: Arc<Server<S>>) -> Box<Self> {
         let operations = Operations::default();
         let (context, options) = (&server.context, &server.options);
         let waker = |source| operations.wakes().waker(source);
         let mut init_deadline = Alarm::default();
         init_deadline.set(&*context.clock, Duration::from_millis(options.init_timeout_ms));
-        Self {
+        Box::new(Self {
             phase: Phase::Waiting,
             cursors: HashMap::new(),
             reading: waker(Source::Reading),
@@ -126,20 +128,20 @@ impl<S: GraphqlService> Connection<S> {
             protocol,
             caller,
             server,
-        }
+        })
     }
 
     /// Serves the client until one of both ends it.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let end = poll_fn(|cx| self.poll(cx)).await;
         tracing::debug!(?end, "a WebSocket ends");
-        let Self { socket, operations, server, .. } = self;
         // What produces their responses has to stop now, however long the goodbye takes.
-        drop(operations);
+        self.operations = Operations::default();
+        let Self { socket, server, .. } = &mut *self;
         match end {
-            End::Close(reason) => close(socket, &server, &reason, true).await,
-            End::Broken(reason) => close(socket, &server, &reason, false).await,
-            End::Closed => finish(socket, &server).await,
+            End::Close(reason) => close(socket, server, &reason, true).await,
+            End::Broken(reason) => close(socket, server, &reason, false).await,
+            End::Closed => finish(socket, server).await,
             End::Lost => {}
         }
     }
@@ -219,7 +221,7 @@ impl<S: GraphqlService> Connection<S> {
         }
         match self.heartbeat.poll(cx) {
             Pulse::Fine => Ok(()),
-            Pulse::Ping => self.send(Message::Ping(axum::body::Bytes::new())),
+            Pulse::Ping => self.send(Message::Ping(Bytes::new())),
             Pulse::Lost => Err(End::Lost),
         }
     }
@@ -251,13 +253,13 @@ impl<S: GraphqlService> Connection<S> {
             return Ok(false);
         }
         let cx = &mut Context::from_waker(&self.reading);
-        match Pin::new(&mut self.socket).poll_next(cx) {
+        match self.socket.poll_next(cx) {
             Poll::Pending => {
                 self.readable = false;
                 Ok(false)
             }
             Poll::Ready(Some(Ok(message))) => self.on_frame(message).map(|()| true),
-            Poll::Ready(Some(Err(error))) => Err(self.broken(error)),
+            Poll::Ready(Some(Err(error))) => Err(self.broken(&error)),
             Poll::Ready(None) => Err(End::Lost),
         }
     }
@@ -276,7 +278,7 @@ impl<S: GraphqlService> Connection<S> {
                 self.unflushed = true;
                 Ok(())
             }
-            Message::Pong(_) => Ok(()),
+            Message::Pong(_) | Message::Frame(_) => Ok(()),
             Message::Close(_) => Err(End::Closed),
         }
     }
@@ -347,7 +349,8 @@ impl<S: GraphqlService> Connection<S> {
     /// Puts a message into the write buffer.
     fn send(&mut self, message: Message) -> Result<(), End> {
         self.unflushed = true;
-        Pin::new(&mut self.socket).start_send(message).map_err(|_| End::Lost)
+        let cx = &mut Context::from_waker(&self.writing);
+        self.socket.start_send(message, cx).map_err(|_| End::Lost)
     }
 
     /// Whether the write buffer has room. When it has none, that is because the client does not read.
@@ -357,8 +360,8 @@ impl<S: GraphqlService> Connection<S> {
         }
         let cx = &mut Context::from_waker(&self.writing);
         let polled = match self.blocked {
-            true => self.socket.poll_flush_unpin(cx),
-            false => self.socket.poll_ready_unpin(cx),
+            true => self.socket.poll_flush(cx),
+            false => self.socket.poll_ready(cx),
         };
         self.wrote(&polled).map(|()| !self.blocked)
     }
@@ -368,13 +371,13 @@ impl<S: GraphqlService> Connection<S> {
         if self.blocked || !self.unflushed {
             return Ok(());
         }
-        let polled = self.socket.poll_flush_unpin(&mut Context::from_waker(&self.writing));
+        let polled = self.socket.poll_flush(&mut Context::from_waker(&self.writing));
         self.unflushed = polled.is_pending();
         self.wrote(&polled)
     }
 
     /// Notes how writing went; a client that begins not to read gets a deadline.
-    fn wrote(&mut self, polled: &Poll<Result<(), axum::Error>>) -> Result<(), End> {
+    fn wrote(&mut self, polled: &Poll<Result<(), tungstenite::Error>>) -> Result<(), End> {
         match polled {
             Poll::Ready(Ok(())) => {
                 if self.blocked {
@@ -399,15 +402,13 @@ impl<S: GraphqlService> Connection<S> {
     }
 
     /// Why nothing more can be read.
-    fn broken(&self, error: axum::Error) -> End {
+    fn broken(&self, error: &tungstenite::Error) -> End {
         use tungstenite::error::{Error, ProtocolError};
-        match error.into_inner().downcast_ref::<Error>() {
-            Some(Error::Capacity(_)) => {
-                End::Broken(CloseReason::MessageTooLarge(self.server.options.max_message_bytes))
-            }
-            Some(Error::Utf8(_)) => End::Broken(CloseReason::NotUtf8),
-            Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => End::Lost,
-            Some(Error::Protocol(_)) => End::Broken(CloseReason::Protocol),
+        match error {
+            Error::Capacity(_) => End::Broken(CloseReason::MessageTooLarge(self.server.options.max_message_bytes)),
+            Error::Utf8(_) => End::Broken(CloseReason::NotUtf8),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Lost,
+            Error::Protocol(_) => End::Broken(CloseReason::Protocol),
             _ => End::Lost,
         }
     }
@@ -426,7 +427,7 @@ fn message(protocol: Subprotocol, turn: Turn<'_>) -> Result<Utf8Bytes, End> {
 
 /// Closes a connection: the client's answer is awaited, and while it can be read, what was still on its way is read,
 /// so that the reason reaches the client.
-pub(super) async fn close<S>(mut socket: WebSocket, server: &Server<S>, reason: &CloseReason, can_read: bool) {
+pub(super) async fn close<S>(socket: &mut Socket, server: &Server<S>, reason: &CloseReason, can_read: bool) {
     let goodbye = async {
         let said = socket.send(Message::Close(Some(reason.frame()))).await;
         while said.is_ok() && can_read && matches!(socket.next().await, Some(Ok(_))) {}
@@ -438,7 +439,7 @@ pub(super) async fn close<S>(mut socket: WebSocket, server: &Server<S>, reason: 
 }
 
 /// Lets the answer to the client's goodbye leave.
-async fn finish<S>(mut socket: WebSocket, server: &Server<S>) {
+async fn finish<S>(socket: &mut Socket, server: &Server<S>) {
     let goodbye = async { while matches!(socket.next().await, Some(Ok(_))) {} };
     future::select(std::pin::pin!(goodbye), server.context.clock.sleep(CLOSE_TIMEOUT)).await;
 }

@@ -1,9 +1,9 @@
 //! What the messages of both subprotocols look like.
 
 use async_graphql::Request;
-use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, ser::Error};
 use serde_json::{Value, value::RawValue};
+use tungstenite::Utf8Bytes;
 
 use super::close::CloseReason;
 use crate::http::params;

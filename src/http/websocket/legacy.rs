@@ -1,7 +1,7 @@
 //! The messages of the older subprotocol `graphql-ws` (of the package subscriptions-transport-ws), as text.
 
-use axum::extract::ws::Utf8Bytes;
 use serde_json::{Value, json};
+use tungstenite::Utf8Bytes;
 
 use super::{
     close::CloseReason,

@@ -1,15 +1,18 @@
 //! GraphQL over WebSocket: the subprotocols `graphql-transport-ws` and, for old clients, `graphql-ws`.
 //!
-//! `transport_ws` and `legacy` read and write messages, `connection` is the task of one client, `operations` what it has
-//! asked for, `wake` tells it which of them has something.
+//! `handshake` is how a connection begins and `socket` what is then read from it and written to it. `transport_ws` and
+//! `legacy` read and write messages, `connection` is the task of one client, `operations` what it has asked for, `wake`
+//! tells it which of them has something.
 
 mod close;
 mod connection;
 mod envelope;
+mod handshake;
 mod legacy;
 mod message;
 mod operations;
 mod options;
+mod socket;
 mod subprotocol;
 mod timers;
 mod transport_ws;
@@ -17,21 +20,21 @@ mod wake;
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{FromRequestParts, Request, WebSocketUpgrade},
-    response::{IntoResponse, Response},
-};
+use axum::{extract::Request, response::Response};
 use tokio::sync::Semaphore;
+use tungstenite::protocol::WebSocketConfig;
 
 pub use self::{close::CloseReason, options::WebsocketOptions};
 use self::{
     connection::{Connection, close},
-    subprotocol::Subprotocol,
+    handshake::Handshake,
+    socket::Socket,
 };
 use super::{
     HttpContext, HttpOptions,
     access::{AccessOptions, Caller},
     operation::Engine,
+    refused::Refused,
 };
 use crate::graphql::GraphqlService;
 
@@ -63,30 +66,31 @@ impl<S: GraphqlService> WebsocketServer<S> {
     }
 
     /// Answers a request to become a WebSocket.
-    pub(super) async fn upgrade(&self, request: Request, caller: Caller) -> Response {
-        let (mut parts, _) = request.into_parts();
-        let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => upgrade,
-            Err(rejection) => return rejection.into_response(),
-        };
+    pub(super) fn upgrade(&self, mut request: Request, caller: Caller) -> Result<Response, Refused> {
+        let handshake = Handshake::read(&mut request)?;
+        let response = handshake.response();
         let max_message = self.server.options.max_message_bytes;
-        let upgrade = upgrade
-            .protocols(subprotocol::NAMES)
+        let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_message_size(max_message)
-            .max_frame_size(max_message);
-        let spoken = upgrade.selected_protocol().and_then(|name| Subprotocol::named(name.to_str().ok()?));
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message));
         let (server, open) = (self.server.clone(), self.server.context.connections.enter());
         let place = self.places.clone().try_acquire_owned();
-        upgrade.on_upgrade(async move |socket| {
+        tokio::spawn(async move {
+            let upgraded = match handshake.connection.await {
+                Ok(upgraded) => upgraded,
+                Err(error) => return tracing::debug!("a connection broke before it was a WebSocket: {error}"),
+            };
+            let mut socket = Socket::new(upgraded, config);
             // A reason to close can only be told to a client that is connected.
-            match (place, spoken) {
-                (Err(_), _) => close(socket, &server, &CloseReason::Overload("max_connections"), true).await,
-                (Ok(_), None) => close(socket, &server, &CloseReason::NoSubprotocol, true).await,
+            match (place, handshake.subprotocol) {
+                (Err(_), _) => close(&mut socket, &server, &CloseReason::Overload("max_connections"), true).await,
+                (Ok(_), None) => close(&mut socket, &server, &CloseReason::NoSubprotocol, true).await,
                 (Ok(_place), Some(spoken)) => Connection::new(socket, spoken, caller, server).run().await,
             }
             drop(open);
-        })
+        });
+        Ok(response)
     }
 }

@@ -1,5 +1,5 @@
-use axum::extract::ws::Utf8Bytes;
 use serde_json::value::RawValue;
+use tungstenite::Utf8Bytes;
 
 use super::{close::CloseReason, legacy, message::ClientMessage, transport_ws};
 use crate::http::operation::Outcome;
@@ -13,15 +13,15 @@ pub(super) enum Subprotocol {
     Legacy,
 }
 
-/// By their names; of two that a client speaks the first is spoken.
-pub(super) const NAMES: [&str; 2] = [transport_ws::NAME, legacy::NAME];
-
 impl Subprotocol {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        match name {
-            transport_ws::NAME => Some(Self::TransportWs),
-            legacy::NAME => Some(Self::Legacy),
-            _ => None,
+    /// Of two that a client speaks the first is spoken.
+    pub(super) const ALL: [Self; 2] = [Self::TransportWs, Self::Legacy];
+
+    /// Its name in `Sec-WebSocket-Protocol`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::TransportWs => transport_ws::NAME,
+            Self::Legacy => legacy::NAME,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The messages of the subprotocol `graphql-transport-ws`, as text.
 
-use axum::extract::ws::Utf8Bytes;
 use serde_json::value::RawValue;
+use tungstenite::Utf8Bytes;
 
 use super::{
     close::CloseReason,
