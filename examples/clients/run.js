@@ -16,7 +16,14 @@ async function startTask() {
   return data.startTask.task.id;
 }
 
+const show = ({ __typename, seq, status, percent }) => console.log(seq, __typename, status ?? `${percent} %`);
+
 const { connect, watchTask } = await import(`./${example}.js`);
-await watchTask(connect(url), task ?? (await startTask()), ({ __typename, seq, status, percent }) => {
-  console.log(seq, __typename, status ?? `${percent} %`);
-});
+try {
+  await watchTask(connect(url), task ?? (await startTask()), show);
+} catch (error) {
+  // Some clients give the list of GraphQL errors as it is.
+  console.error((error[0] ?? error).message);
+  // At once: graphql-ws keeps the connection when an operation ends while it is being left.
+  process.exit(1);
+}

@@ -1,14 +1,19 @@
 // The examples for stock clients: each event of a task is shown exactly once, whatever happens to the connection.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { launch } from "./support/browser.js";
 import { eventsource } from "./support/eventsource.js";
-import { assertRecord, examples, watch } from "./support/examples.js";
+import { EXAMPLES, examples, watch } from "./support/examples.js";
 import { startProxy } from "./support/proxy.js";
+import { assertRecord } from "./support/record.js";
 import { startServer } from "./support/server.js";
 
-const TEN_STEPS = { steps: 10, stepMs: 100 };
 const CONFIG = `
 [server.streams]
 multipart_heartbeat_ms = 60_000
@@ -37,44 +42,43 @@ after(async () => {
   await server?.stop();
 });
 
-/** A proxy before the server, for one test. */
-async function proxyFor(t, options) {
+/** A proxy before a server, for one test. */
+async function proxyFor(t, server, options) {
   const proxy = await startProxy(server, options);
   t.after(() => proxy.stop());
   return proxy;
 }
 
-/** A server for one test that `end` ends in the middle of a task, and that is started again where it was. */
-async function restartedFor(t, example, end) {
-  let own = await startServer();
-  let restarted;
+/**
+ * A server for one test, a task that waits, and what an example shows of it: the task begins to work when the example
+ * has shown that it waits. `on` is told of each event.
+ */
+async function watchFromStart(t, example, { url = (own) => own.endpoint, on }) {
+  const own = { server: await startServer() };
   t.after(async () => {
-    await restarted;
-    await own.stop();
+    await own.restarted;
+    await own.server.stop();
   });
-  const id = await own.simulate(TEN_STEPS);
-  const restart = async () => {
-    await end(own);
-    own = await startServer({ data: own.data, port: own.port });
-  };
-  const events = await watch(example, own.endpoint, id, ({ seq }) => {
-    if (seq === 5) restarted = restart();
+  await own.server.pause("simulate");
+  const id = await own.server.simulate({ steps: 10, stepMs: 100 });
+  return watch(example, await url(own.server), id, (event) => {
+    if (event.seq === 1) own.server.resume("simulate");
+    on(event, own);
   });
-  assert.ok(restarted, "the server was restarted");
-  return events;
 }
 
-describe("examples", { concurrency: 4 }, () => {
-  for (const [name, example] of Object.entries({ ...examples, eventsource: eventsource(() => browser) })) {
-    test(`${name}: a task is watched from PENDING to COMPLETED`, async () => {
-      const id = await server.simulate(TEN_STEPS);
-      const events = await watch(example, server.endpoint, id);
-      assertRecord(events);
-      assert.deepEqual(events.at(-1).result, { steps: 10 });
-    });
+/** Ends the server with `end` in the middle of the task, and starts it again where it was. */
+const restart = (end) => (event, own) => {
+  if (event.seq !== 5) return;
+  own.restarted = end(own.server).then(async () => {
+    own.server = await startServer({ data: own.server.data, port: own.server.port });
+  });
+};
 
+describe("examples", { concurrency: 4 }, () => {
+  for (const [name, example] of Object.entries({ eventsource: eventsource(() => browser), ...examples })) {
     test(`${name}: an event is shown at once, and not when the next thing is sent`, async (t) => {
-      const proxy = await proxyFor(t);
+      const proxy = await proxyFor(t, server);
       const id = await server.simulate({ steps: 1, stepMs: 3_600_000 });
       let behind;
       const events = await watch(example, proxy.endpoint, id, ({ status, cursor }) => {
@@ -87,19 +91,26 @@ describe("examples", { concurrency: 4 }, () => {
       assertRecord(events, ["PENDING", "RUNNING", "CANCELLED"]);
     });
 
-    test(`${name}: after a lost connection it goes on where it was`, async (t) => {
-      const proxy = await proxyFor(t);
-      const id = await server.simulate(TEN_STEPS);
-      const events = await watch(example, proxy.endpoint, id, ({ seq }) => {
-        if (seq === 4 || seq === 7) proxy.cut();
+    test(`${name}: a task is watched from PENDING to COMPLETED, across lost connections`, async (t) => {
+      let proxy;
+      let lost = 0;
+      const events = await watchFromStart(t, example, {
+        url: async (own) => (proxy = await proxyFor(t, own)).endpoint,
+        on({ seq }) {
+          // In the middle, and once more at the first event after that.
+          if (seq < 4 || proxy.cuts === 2 || proxy.connections === lost) return;
+          lost = proxy.connections;
+          proxy.cut();
+        },
       });
       assert.equal(proxy.cuts, 2);
       assertRecord(events);
+      assert.deepEqual(events.at(-1).result, { steps: 10 });
     });
 
     test(`${name}: wherever the answer is cut, also within an event, nothing is lost or shown twice`, async (t) => {
       const id = await server.start("collect", { source: "rows" });
-      const proxy = await proxyFor(t, { budget: budgets[name] ?? budgets.other });
+      const proxy = await proxyFor(t, server, { budget: budgets[name] ?? budgets.other });
       const events = await watch(example, proxy.endpoint, id);
       assert.ok(proxy.cuts >= 10, `${proxy.cuts} cuts`);
       assertRecord(events);
@@ -107,7 +118,7 @@ describe("examples", { concurrency: 4 }, () => {
     });
 
     test(`${name}: it goes on after a crash of the server, and so does the task`, async (t) => {
-      const events = await restartedFor(t, example, (own) => own.crash());
+      const events = await watchFromStart(t, example, { on: restart((own) => own.crash()) });
       assertRecord(events, ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]);
       const lost = events.find((event) => event.error);
       assert.deepEqual([lost.status, lost.error.code], ["PENDING", "ATTEMPT_LOST"]);
@@ -116,7 +127,40 @@ describe("examples", { concurrency: 4 }, () => {
     });
 
     test(`${name}: it goes on after the server was stopped and started again`, async (t) => {
-      assertRecord(await restartedFor(t, example, (own) => own.shutDown()));
+      assertRecord(await watchFromStart(t, example, { on: restart((own) => own.shutDown()) }));
     });
   }
+});
+
+describe("run.js", () => {
+  const run = (t, args) => {
+    const env = { ...process.env, MEANWHILE_URL: server.endpoint };
+    const child = spawn(process.execPath, [fileURLToPath(new URL("run.js", EXAMPLES)), ...args], { env });
+    t.after(() => child.kill());
+    return child;
+  };
+
+  test("it watches the task that is named", async (t) => {
+    const id = await server.simulate({ steps: 1, stepMs: 10 });
+    const lines = (await text(run(t, ["graphql-ws", id]).stdout)).trim().split("\n");
+    assert.deepEqual([lines[0], lines.at(-1)], [
+      "1 TaskStatusChanged PENDING",
+      `${lines.length} TaskStatusChanged COMPLETED`,
+    ]);
+  });
+
+  test("without one it starts one", async (t) => {
+    const [line] = await once(createInterface(run(t, ["meros"]).stdout), "line");
+    assert.equal(line, "1 TaskStatusChanged PENDING");
+  });
+
+  test("it says what went wrong, and fails", async (t) => {
+    const runs = ["graphql-ws", "apollo-multipart", "urql-sse", "relay"].map(async (name) => {
+      const child = run(t, [name, "nothing"]);
+      const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
+      assert.match(stderr, /there is no task "nothing"/);
+      assert.equal(code, 1, name);
+    });
+    await Promise.all(runs);
+  });
 });

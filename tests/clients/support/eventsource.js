@@ -1,15 +1,16 @@
 // The browser's own EventSource, in a page that comes from where the server is.
 
+import { readFile } from "node:fs/promises";
 import { openPage, unreachable } from "./browser.js";
 import { EXAMPLES } from "./examples.js";
-import { readFile } from "node:fs/promises";
 
 /** Opens the example's page at the server's own origin, as if the server had it; nothing else comes from elsewhere. */
 export async function openExamplePage(browser, origin, search = "") {
   const page = await openPage(browser, unreachable);
   for (const [file, contentType] of [["eventsource.html", "text/html"], ["eventsource.js", "text/javascript"]]) {
     const body = await readFile(new URL(file, EXAMPLES));
-    await page.route(new URL(`/${file}*`, origin).href, (route) => route.fulfill({ body, contentType }));
+    const { href } = new URL(`/${file}`, origin);
+    await page.route((url) => url.origin + url.pathname === href, (route) => route.fulfill({ body, contentType }));
   }
   await page.goto(new URL(`/eventsource.html${search}`, origin).href);
   return page;

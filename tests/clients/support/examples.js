@@ -1,6 +1,5 @@
 // The examples for stock clients, and what they show.
 
-import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -56,12 +55,4 @@ export async function watch(example, url, id, on = () => {}) {
   };
   await example.watchTask(connect(example, url), id, show, OPTIONS);
   return events;
-}
-
-/** The record of a task has no gap, no duplicate, and these statuses. */
-export function assertRecord(events, statuses = ["PENDING", "RUNNING", "COMPLETED"]) {
-  assert.deepEqual(events.map((event) => event.seq), Array.from(events, (_, index) => index + 1));
-  const changes = events.filter((event) => event.__typename === "TaskStatusChanged");
-  assert.deepEqual(changes.map((event) => event.status), statuses);
-  assert.equal(events.at(-1).status, statuses.at(-1));
 }

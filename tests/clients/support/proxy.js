@@ -14,14 +14,14 @@ export async function startProxy(server, { budget = () => Infinity } = {}) {
     /** What the server has answered, on all connections. */
     answered: "",
 
-    /** Breaks all connections; there may be none. */
+    /** Breaks all connections. */
     cut() {
-      proxy.cuts += open.size;
+      proxy.cuts += 1;
       for (const client of open) client.resetAndDestroy();
     },
     stop() {
       listener.close();
-      proxy.cut();
+      for (const client of open) client.destroy();
     },
   };
 

@@ -73,23 +73,36 @@ export async function startServer({ args = [], config, data, port = 0 } = {}) {
       return { status: response.status, ...(await response.json()) };
     },
 
-    /** Starts a task over POST; its id. */
-    async start(kind, input) {
-      const { data, errors } = await this.post(
-        "mutation($kind: String!, $input: JSON!) { startTask(input: {kind: $kind, input: $input}) { task { id } } }",
-        { kind, input },
-      );
+    /** The same, where no error is expected: the data of the answer. */
+    async ask(query, variables) {
+      const { data, errors } = await this.post(query, variables);
       if (errors) throw new Error(JSON.stringify(errors));
-      return data.startTask.task.id;
+      return data;
+    },
+
+    /** Starts a task; its id. */
+    async start(kind, input) {
+      const start =
+        "mutation($kind: String!, $input: JSON!) { startTask(input: {kind: $kind, input: $input}) { task { id } } }";
+      return (await this.ask(start, { kind, input })).startTask.task.id;
     },
 
     simulate(input) {
       return this.start("simulate", input);
     },
 
-    async cancel(id) {
-      const { errors } = await this.post("mutation($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }", { id });
-      if (errors) throw new Error(JSON.stringify(errors));
+    cancel(id) {
+      return this.ask("mutation($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }", { id });
+    },
+
+    /** Lets tasks of a kind wait. */
+    pause(kind) {
+      return this.ask("mutation($kind: String!) { pauseKind(input: {kind: $kind}) { kind { name } } }", { kind });
+    },
+
+    /** Lets them run again. */
+    resume(kind) {
+      return this.ask("mutation($kind: String!) { resumeKind(input: {kind: $kind}) { kind { name } } }", { kind });
     },
   };
 }
