@@ -13,6 +13,8 @@ export async function openExamplePage(browser, origin, search = "") {
     await page.route((url) => url.origin + url.pathname === href, (route) => route.fulfill({ body, contentType }));
   }
   await page.goto(new URL(`/eventsource.html${search}`, origin).href);
+  // All there is to load is loaded; now requests take the straight way.
+  await page.unrouteAll();
   return page;
 }
 
