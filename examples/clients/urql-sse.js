@@ -1,10 +1,10 @@
-// urql: everything over HTTP by its own fetchExchange, subscriptions as server-sent events.
+// urql: subscriptions as server-sent events by graphql-sse, queries and mutations over HTTP.
 //
-// urql does not connect again: a lost connection is an error of the network, and a new subscription names the last
-// event. Nor does it tell a stream that has ended from one that was cut off between two events, so the last event says
-// whether there is more to come.
+// graphql-sse connects again by itself and sends the same request object again, as that is then: so the last event is
+// named in its variables. The subscription has to declare `$after`.
 
-import { cacheExchange, Client, fetchExchange } from "@urql/core";
+import { cacheExchange, Client, fetchExchange, subscriptionExchange } from "@urql/core";
+import { createClient } from "graphql-sse";
 
 const EVENTS = `subscription WatchTask($id: ID!, $after: String) {
   taskEvents(id: $id, after: $after) {
@@ -13,27 +13,34 @@ const EVENTS = `subscription WatchTask($id: ID!, $after: String) {
     ... on TaskProgressed { percent }
   }
 }`;
-const ENDED = ["COMPLETED", "FAILED", "CANCELLED"];
 
-export const connect = (url) =>
-  new Client({ url, exchanges: [cacheExchange, fetchExchange], fetchSubscriptions: true, preferGetMethod: false });
-
-/** Shows each event of a task once, until it has ended. */
-export async function watchTask(client, id, show, { retryMs = 1000 } = {}) {
-  let last;
-  for (;;) {
-    await follow(client, { id, after: last?.cursor }, (event) => show((last = event)));
-    if (ENDED.includes(last?.status)) return;
-    await new Promise((resolve) => setTimeout(resolve, retryMs));
-  }
+export function connect(url, { retryMs = 1000 } = {}) {
+  const sse = createClient({
+    url,
+    retryAttempts: 60,
+    retry: () => new Promise((resolve) => setTimeout(resolve, retryMs)),
+  });
+  const forwardSubscription = (request) => ({
+    subscribe(sink) {
+      const next = (result) => {
+        if (result.extensions?.cursor) request.variables = { ...request.variables, after: result.extensions.cursor };
+        sink.next(result);
+      };
+      return { unsubscribe: sse.subscribe(request, { ...sink, next }) };
+    },
+  });
+  return new Client({
+    url,
+    exchanges: [cacheExchange, fetchExchange, subscriptionExchange({ forwardSubscription })],
+    preferGetMethod: false,
+  });
 }
 
-/** Shows events until the stream ends or is lost. */
-function follow(client, variables, show) {
+/** Shows each event of a task once, until it has ended. */
+export function watchTask(client, id, show) {
   return new Promise((resolve, reject) => {
-    client.subscription(EVENTS, variables).subscribe(({ data, error, hasNext }) => {
-      if (error?.networkError) resolve();
-      else if (error) reject(error);
+    client.subscription(EVENTS, { id }).subscribe(({ data, error, hasNext }) => {
+      if (error) reject(error);
       else if (hasNext) show(data.taskEvents);
       // At the end urql gives the last result once more.
       else resolve();

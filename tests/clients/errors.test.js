@@ -64,7 +64,7 @@ for (const [name, refusedName] of [
   });
 }
 
-for (const name of ["urql-websocket", "urql-sse"]) {
+for (const name of ["urql-websocket", "urql-sse", "urql-fetch"]) {
   test(`${name}: both are a CombinedError with graphQLErrors, and none of the network`, async () => {
     const shown = (query) => first((next) => client(name).subscription(query, {}).subscribe(next));
     for (const [query, code] of [[FAILS, "NOT_FOUND"], [DOES_NOT_FIT, "BAD_REQUEST"]]) {

@@ -19,6 +19,8 @@ const curl = {
     const script = fileURLToPath(new URL("curl.sh", EXAMPLES));
     const env = { ...process.env, RETRY_SECONDS: OPTIONS.retryMs / 1000 };
     const child = spawn("bash", [script, url, id], { env, stdio: ["ignore", "pipe", "pipe"] });
+    // Otherwise it asks for ever when a test has given up.
+    process.once("exit", () => child.kill());
     const stderr = text(child.stderr);
     for await (const line of createInterface(child.stdout)) {
       const { data, errors } = JSON.parse(line);
@@ -38,6 +40,7 @@ export const examples = {
   "apollo-multipart": await load("apollo-multipart"),
   "urql-websocket": await load("urql-websocket"),
   "urql-sse": await load("urql-sse"),
+  "urql-fetch": await load("urql-fetch"),
   relay: await load("relay"),
   meros: await load("meros"),
   curl,
