@@ -6,7 +6,7 @@ use crate::graphql::ApiOptions;
 /// Limits of the schema: the fields of [`ApiOptions`], by their names.
 pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> {
     let mut api = ApiOptions::default();
-    section.flag("introspection", &mut api.introspection)?;
+    section.flag("introspection", &mut api.document.introspection)?;
     section.number("max_page_size", &mut api.max_page_size, 1..=100_000)?;
     api.default_page_size = api.default_page_size.min(api.max_page_size);
     section.number("default_page_size", &mut api.default_page_size, 1..=api.max_page_size)?;

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// How large a document may be. The parser recurses, so its input is bounded before it sees it.
+/// How large a document may be, and what it may ask for. The parser recurses, so its input is bounded before it sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentLimits {
     /// Its text, in bytes.
@@ -13,7 +13,8 @@ pub struct DocumentLimits {
     pub max_document_nesting: usize,
     /// Fields inside each other.
     pub max_depth: usize,
-    /// Fields, fragments written out; what is in a list whose length the client gives (`first`, `last`) counts so often.
+    /// Fields, fragments written out; what is in a list whose length the client gives (`first`, `last`) counts so
+    /// often, and what is in a list of introspection ten times.
     pub max_complexity: u64,
     /// Fields under another name than their own.
     pub max_aliases: usize,
@@ -21,6 +22,8 @@ pub struct DocumentLimits {
     pub max_root_fields: usize,
     /// Directives in the whole document.
     pub max_directives: usize,
+    /// Whether it may ask for the schema.
+    pub introspection: bool,
 }
 
 impl Default for DocumentLimits {
@@ -34,6 +37,7 @@ impl Default for DocumentLimits {
             max_aliases: 100,
             max_root_fields: 50,
             max_directives: 100,
+            introspection: true,
         }
     }
 }
