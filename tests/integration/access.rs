@@ -260,6 +260,7 @@ async fn pages_of_allowed_origins_may_ask_and_read() {
     for allowed in ["authorization", "content-type", "last-event-id"] {
         assert!(header("access-control-allow-headers").contains(allowed), "{allowed}");
     }
+    assert_eq!(upgrade(&server, "Origin: https://app.example\r\nSec-Fetch-Site: cross-site\r\n").await, 101);
     let response = preflight("https://evil.example").send().await.unwrap();
     assert_eq!(response.headers().get("access-control-allow-origin"), None);
     let request = client().post(server.url()).json(&json!({ "query": HELLO })).bearer_auth(TOKEN);

@@ -22,6 +22,7 @@ mod power_loss;
 mod program_examples;
 #[cfg(target_os = "linux")]
 mod programs;
+mod protocol_map;
 mod raw_http;
 mod resume;
 mod sqlite_store;

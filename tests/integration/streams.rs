@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use meanwhile::{journal::EventCursor, model::TaskId};
+use meanwhile::{graphql::ApiOptions, http::HttpOptions, journal::EventCursor, model::TaskId};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -202,25 +202,62 @@ async fn each_cursor_in_connection_init_is_of_one_operation_and_used_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_is_deleted_under_its_readers_ends_their_streams_with_an_error() {
-    // More than the connections hold.
-    const CHUNKS: u64 = 600;
-    let here = Here::start().await;
-    let id = here.task_of("large", CHUNKS).await;
-    while !here.manager.get(id).await.unwrap().unwrap().status.is_terminal() {
-        tokio::task::yield_now().await;
+/// With the values of chunks, so that events are as large as they are.
+const CHUNKS: &str = "subscription($id: ID!, $after: String) { taskEvents(id: $id, after: $after) { cursor seq
+    ... on TaskChunk { value } } }";
+/// Chunks of a `large` task that are more than connections hold.
+const MANY: u64 = 600;
+
+impl Here {
+    /// A task with more events than connections hold.
+    async fn large(&self) -> TaskId {
+        let id = self.task_of("large", MANY).await;
+        while !self.manager.get(id).await.unwrap().unwrap().status.is_terminal() {
+            tokio::task::yield_now().await;
+        }
+        id
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_dropped_after_the_write_deadline_and_goes_on_without_a_gap() {
+    let mut http = HttpOptions::default();
+    (http.sockets.write_timeout_ms, http.websocket.write_timeout_ms) = (300, 300);
+    let here = Here::with_all(ApiOptions::default(), http).await;
+    let id = here.large().await;
+    let variables = || json!({ "id": id.to_string() });
     let mut readers = Vec::new();
     for transport in Transport::ALL {
-        let mut reader = here
-            .open(
-                transport,
-                EVENTS.replace("seq", "seq ... on TaskChunk { value }").as_str(),
-                json!({ "id": id.to_string() }),
-                None,
-            )
-            .await;
+        let mut reader = here.open(transport, CHUNKS, variables(), None).await;
+        assert_eq!(data(reader.next().await.unwrap())["taskEvents"]["seq"], 1);
+        readers.push((transport, reader));
+    }
+    while here.context.connections.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for (transport, mut reader) in readers {
+        let mut record = vec![1];
+        let mut cursor = String::new();
+        // What was on its way, and then the break.
+        while let Some(said) = reader.next().await {
+            let event = data(said)["taskEvents"].take();
+            record.push(event["seq"].as_u64().unwrap());
+            cursor = event["cursor"].as_str().unwrap().to_owned();
+        }
+        assert!(record.len() > 1 && (record.len() as u64) < MANY, "{transport:?}: {} events", record.len());
+        let rest = here.all(transport, EVENTS, variables(), Some(&cursor)).await;
+        record.extend(rest.iter().map(|event| event["taskEvents"]["seq"].as_u64().unwrap()));
+        assert_eq!(record, (1..=MANY + 3).collect::<Vec<_>>(), "{transport:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_deleted_under_its_readers_ends_their_streams_with_an_error() {
+    let here = Here::start().await;
+    let id = here.large().await;
+    let mut readers = Vec::new();
+    for transport in Transport::ALL {
+        let mut reader = here.open(transport, CHUNKS, json!({ "id": id.to_string() }), None).await;
         assert_eq!(data(reader.next().await.unwrap())["taskEvents"]["seq"], 1);
         readers.push((transport, reader));
     }
@@ -229,7 +266,7 @@ async fn a_task_that_is_deleted_under_its_readers_ends_their_streams_with_an_err
         let mut said = reader.rest().await;
         let last = said.pop().unwrap();
         assert_eq!(code(&[last]), "NOT_FOUND", "{transport:?}");
-        assert!((said.len() as u64) < CHUNKS, "{transport:?} has read it before");
+        assert!((said.len() as u64) < MANY, "{transport:?} has read it before");
     }
     // And who comes later hears the same.
     for transport in Transport::ALL {

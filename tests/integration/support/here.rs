@@ -44,7 +44,12 @@ impl Here {
         Self::with(ApiOptions::default()).await
     }
 
-    pub(crate) async fn with(api_options: ApiOptions) -> Self {
+    pub(crate) async fn with(api: ApiOptions) -> Self {
+        let http = HttpOptions { document: api.document.clone(), ..HttpOptions::default() };
+        Self::with_all(api, http).await
+    }
+
+    pub(crate) async fn with_all(api: ApiOptions, http: HttpOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let store: Arc<dyn Store> =
@@ -90,8 +95,7 @@ impl Here {
         manager.register("large", large).unwrap();
         let config = Config::parse("rows.toml", SOURCES).unwrap();
         let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
-        let http = HttpOptions { document: api_options.document.clone(), ..HttpOptions::default() };
-        let api = Api::new(manager.clone(), sources, api_options, 1);
+        let api = Api::new(manager.clone(), sources, api, 1);
         let context = HttpContext::new(clock, Shutdown::new());
         let app = routes(api, http.clone(), context.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
