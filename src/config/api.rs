@@ -16,6 +16,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> 
     section.number("max_request_joins", &mut api.max_request_joins, 1..=100_000)?;
     section.number("render_cache_bytes", &mut api.render_cache_bytes, 0..=1 << 40)?;
     let document = &mut api.document;
+    document.page_entries = u64::try_from(api.default_page_size).unwrap_or(u64::MAX);
     section.number("max_document_bytes", &mut document.max_document_bytes, 1..=1 << 30)?;
     section.number("max_document_tokens", &mut document.max_document_tokens, 1..=10_000_000)?;
     // The parser recurses as deep as the brackets go.

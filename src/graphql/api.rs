@@ -31,7 +31,7 @@ use crate::{error::add_codes, join::Joins, journal::EventCursor, source::Sources
 pub struct ApiOptions {
     /// How large a document may be, and whether it may ask for the schema.
     pub document: DocumentLimits,
-    /// Entries in a page of a list, where the client does not say.
+    /// Entries in a page of a list, where the client does not say; `document.page_entries` should be the same.
     pub default_page_size: usize,
     /// The most entries in a page of a list.
     pub max_page_size: usize,

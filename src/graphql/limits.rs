@@ -13,9 +13,11 @@ pub struct DocumentLimits {
     pub max_document_nesting: usize,
     /// Fields inside each other.
     pub max_depth: usize,
-    /// Fields, fragments written out; what is in a list whose length the client gives (`first`, `last`) counts so
-    /// often, and what is in a list of introspection ten times.
+    /// Fields, fragments written out. What is in a page of a list counts as often as `first` or `last` says, or else
+    /// as `page_entries` does; what is in a list of introspection counts ten times.
     pub max_complexity: u64,
+    /// Entries that a page of a list has where the client does not say how many it wants.
+    pub page_entries: u64,
     /// Fields under another name than their own.
     pub max_aliases: usize,
     /// Fields at an operation's root.
@@ -34,6 +36,7 @@ impl Default for DocumentLimits {
             max_document_nesting: 64,
             max_depth: 24,
             max_complexity: 200_000,
+            page_entries: 50,
             max_aliases: 100,
             max_root_fields: 50,
             max_directives: 100,

@@ -16,6 +16,8 @@ use crate::error::{Error, ErrorCode};
 
 /// Arguments that say how many entries of a list there are to be.
 const COUNTS: [&str; 2] = ["first", "last"];
+/// The fields of a page that lead to its entries.
+const ENTRIES: [&str; 2] = ["nodes", "edges"];
 /// The fields that the schema is asked for with.
 const INTROSPECTION: [&str; 2] = ["__schema", "__type"];
 /// What is a list there. Types lead to types: a few of these inside each other are more than anybody has room for.
@@ -86,6 +88,8 @@ struct Size {
     aliases: u64,
     depth: u64,
     complexity: u64,
+    /// There are entries of a list among them.
+    has_entries: bool,
 }
 
 impl Size {
@@ -94,6 +98,7 @@ impl Size {
         self.aliases = self.aliases.saturating_add(more.aliases);
         self.depth = self.depth.max(more.depth);
         self.complexity = self.complexity.saturating_add(more.complexity);
+        self.has_entries |= more.has_entries;
     }
 }
 
@@ -142,24 +147,26 @@ impl<'a> Measure<'a> {
         let times = match within {
             Within::Stream => 1,
             Within::Introspection if INTROSPECTION_LISTS.contains(&name) => INTROSPECTION_ENTRIES,
-            Within::Introspection | Within::Data => self.times(field),
+            Within::Introspection | Within::Data => self.times(field, inside.has_entries),
         };
         Ok(Size {
             fields: 1,
             aliases: inside.aliases.saturating_add(u64::from(field.alias.is_some())),
             depth: inside.depth.saturating_add(1),
             complexity: inside.complexity.saturating_mul(times).saturating_add(1),
+            has_entries: ENTRIES.contains(&name),
         })
     }
 
     /// How often what is in a field is there, as far as the client says.
-    fn times(&self, field: &Field) -> u64 {
+    fn times(&self, field: &Field, has_entries: bool) -> u64 {
         let number = |name: &&str| match &field.get_argument(name)?.node {
             Value::Number(number) => number.as_u64(),
             Value::Variable(name) => self.numbers.get(name).copied(),
             _ => None,
         };
-        COUNTS.iter().filter_map(number).max().unwrap_or(1).max(1)
+        let unsaid = if has_entries { self.limits.page_entries } else { 1 };
+        COUNTS.iter().filter_map(number).max().unwrap_or(unsaid).max(1)
     }
 
     fn fragment(&mut self, name: &'a Name, within: Within) -> Result<Size, Error> {
@@ -257,6 +264,24 @@ mod tests {
     fn entries_that_come_one_by_one_are_not_counted_together() {
         assert_eq!(checked("subscription { a(first: 1000) { b } }", &limits()), Ok(()));
         assert!(checked("subscription { a { b(first: 1000) { c } } }", &limits()).is_err());
+    }
+
+    #[test]
+    fn a_page_that_does_not_say_how_many_it_wants_counts_as_what_it_gets() {
+        let limits = DocumentLimits { page_entries: 5, ..limits() };
+        for (within, beyond) in [
+            ("{ a { nodes { b } } }", "{ a { nodes { b c d } } }"),
+            ("{ a { edges { b } } }", "{ a { edges { b } nodes { c } } }"),
+            ("{ a { ...F } } fragment F on T { nodes { b } }", "{ a { x ...F } } fragment F on T { nodes { b c } }"),
+            (
+                "{ a(first: 1) { nodes { b(last: 1) { nodes { c } } } } }",
+                "{ a { nodes { b(last: 1) { nodes { c } } } } }",
+            ),
+        ] {
+            let limits = DocumentLimits { max_depth: 9, ..limits.clone() };
+            assert_eq!(checked(within, &limits), Ok(()), "{within}");
+            assert!(checked(beyond, &limits).unwrap_err().contains("max_complexity"), "{beyond}");
+        }
     }
 
     #[test]

@@ -66,6 +66,7 @@ async fn each_limit_of_documents_admits_what_is_at_it_and_is_named_beyond() {
             max_document_nesting: 3,
             max_depth: 1,
             max_complexity: 4,
+            page_entries: 50,
             max_aliases: 2,
             max_root_fields: 4,
             max_directives: 1,
