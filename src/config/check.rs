@@ -61,7 +61,7 @@ mod tests {
             line.starts_with('[')
                 || (!key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || "_.".contains(c)))
         };
-        let choices = ["# random", "# fail", "# graphiql"];
+        let choices = ["# random", "# fail", "# graphiql", "# token_file"];
         let uncomment = |line: &str| match line.strip_prefix("# ") {
             Some(rest) if is_key(rest) && !choices.iter().any(|choice| line.starts_with(choice)) => format!("{rest}\n"),
             _ => format!("{line}\n"),
@@ -82,6 +82,22 @@ mod tests {
             (definition.limits.clone(), definition.filters.clone())
         };
         assert_eq!(limits(&written), limits(&plain));
+    }
+
+    #[test]
+    fn every_number_in_it_is_one_that_is_read() {
+        let parse = |text: &str| Config::parse_with("meanwhile.toml", text, &|_| None);
+        let plain = parse(TEMPLATE).unwrap();
+        let end = TEMPLATE.find("# Sources:").unwrap();
+        let mut numbers = 0;
+        for line in TEMPLATE[..end].lines() {
+            let Some((key, rest)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")) else { continue };
+            let Some(Ok(number)) = rest.split_whitespace().next().map(str::parse::<u64>) else { continue };
+            let other = TEMPLATE.replacen(line, &format!("{key} = {}", number + 1), 1);
+            assert_ne!(parse(&other).unwrap(), plain, "{line}");
+            numbers += 1;
+        }
+        assert!(numbers > 35, "{numbers}");
     }
 
     #[test]
