@@ -77,7 +77,7 @@ pub async fn serve(
 }
 
 /// GraphiQL's pages; none when it is off.
-fn graphiql_pages(config: &Config) -> Result<Router, StartError> {
+pub(crate) fn graphiql_pages(config: &Config) -> Result<Router, StartError> {
     if !config.server.graphiql {
         return Ok(Router::new());
     }

@@ -13,7 +13,17 @@ use crate::{config::ConfigError, exit::StartError};
 const VARIABLE: &str = "MEANWHILE_LOG";
 
 /// Libraries that would show whatever clients and sources send, secrets included.
-const WORDLESS: [&str; 5] = ["tungstenite", "tokio_tungstenite", "reqwest", "hyper", "hyper_util"];
+const WORDLESS: [&str; 9] = [
+    "tungstenite",
+    "tokio_tungstenite",
+    "reqwest",
+    "hyper",
+    "hyper_util",
+    "hyper_rustls",
+    "tokio_rustls",
+    "rustls",
+    "rustls_platform_verifier",
+];
 
 /// Begins to write the log.
 pub(super) fn start() -> Result<(), StartError> {

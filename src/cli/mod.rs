@@ -22,7 +22,7 @@ use crate::{
     exit::{self, StartError},
     graphql,
     http::Token,
-    serve::serve,
+    serve::{graphiql_pages, serve},
     shutdown::{self, Shutdown},
     store::sqlite,
 };
@@ -241,6 +241,7 @@ fn check(args: &CheckArgs) -> Result<(), StartError> {
     let config = Config::load(args.config.as_deref())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let what = config::check(&config, &clock, &mut StdRng::from_rng(&mut rand::rng()))?;
+    drop(graphiql_pages(&config)?);
     let name = args.config.as_deref().map_or("the built-in configuration".into(), Path::to_string_lossy);
     print(&format!("{name} is valid: {what}\n"))
 }

@@ -6,7 +6,7 @@ use crate::graphql::ApiOptions;
 /// Limits of the schema: the fields of [`ApiOptions`], by their names.
 pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> {
     let mut api = ApiOptions::default();
-    section.flag("introspection", &mut api.introspection)?;
+    section.flag("introspection", &mut api.document.introspection)?;
     section.number("max_page_size", &mut api.max_page_size, 1..=100_000)?;
     api.default_page_size = api.default_page_size.min(api.max_page_size);
     section.number("default_page_size", &mut api.default_page_size, 1..=api.max_page_size)?;
@@ -16,6 +16,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> 
     section.number("max_request_joins", &mut api.max_request_joins, 1..=100_000)?;
     section.number("render_cache_bytes", &mut api.render_cache_bytes, 0..=1 << 40)?;
     let document = &mut api.document;
+    document.page_entries = u64::try_from(api.default_page_size).unwrap_or(u64::MAX);
     section.number("max_document_bytes", &mut document.max_document_bytes, 1..=1 << 30)?;
     section.number("max_document_tokens", &mut document.max_document_tokens, 1..=10_000_000)?;
     // The parser recurses as deep as the brackets go.

@@ -9,8 +9,8 @@ use std::{
 
 use rand::rngs::StdRng;
 
-use super::{Config, ConfigError, build_joins, build_sources};
-use crate::{clock::Clock, source::ThisServer};
+use super::{Config, ConfigError, build_joins, build_sources, kinds::check_known, programs::check_programs};
+use crate::{clock::Clock, source::ThisServer, task::jobs};
 
 /// What a new configuration file has in it.
 const TEMPLATE: &str = include_str!("template.toml");
@@ -20,12 +20,17 @@ pub fn write_template(file: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(file)?.write_all(TEMPLATE.as_bytes())
 }
 
-/// Checks all that can be checked without starting: also filters, the files of SQL sources and the server's token.
-/// Says what there is.
+/// Checks all that can be checked without starting: also filters, the files of SQL sources, the kinds and the server's
+/// token. Says what there is.
 pub fn check(config: &Config, clock: &Arc<dyn Clock>, random: &mut StdRng) -> Result<String, ConfigError> {
     config.server.access()?;
     let sources = build_sources(config, &ThisServer::default(), clock, random)?;
     build_joins(config, &sources)?;
+    check_programs(config)?;
+    let programs = config.kinds.iter().filter(|kind| kind.program.is_some()).map(|kind| kind.name.as_str());
+    let mut known: Vec<&str> = programs.chain(jobs::NAMES).collect();
+    known.sort_unstable();
+    check_known(config, &known)?;
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (sources, joins) = (count(config.sources.len(), "source"), count(config.joins.len(), "join"));
     Ok(format!("{sources}, {joins}, {}", count(config.kinds.len(), "kind")))
@@ -56,7 +61,7 @@ mod tests {
             line.starts_with('[')
                 || (!key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || "_.".contains(c)))
         };
-        let choices = ["# random", "# fail", "# graphiql"];
+        let choices = ["# random", "# fail", "# graphiql", "# token_file"];
         let uncomment = |line: &str| match line.strip_prefix("# ") {
             Some(rest) if is_key(rest) && !choices.iter().any(|choice| line.starts_with(choice)) => format!("{rest}\n"),
             _ => format!("{line}\n"),
@@ -77,6 +82,22 @@ mod tests {
             (definition.limits.clone(), definition.filters.clone())
         };
         assert_eq!(limits(&written), limits(&plain));
+    }
+
+    #[test]
+    fn every_number_in_it_is_one_that_is_read() {
+        let parse = |text: &str| Config::parse_with("meanwhile.toml", text, &|_| None);
+        let plain = parse(TEMPLATE).unwrap();
+        let end = TEMPLATE.find("# Sources:").unwrap();
+        let mut numbers = 0;
+        for line in TEMPLATE[..end].lines() {
+            let Some((key, rest)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")) else { continue };
+            let Some(Ok(number)) = rest.split_whitespace().next().map(str::parse::<u64>) else { continue };
+            let other = TEMPLATE.replacen(line, &format!("{key} = {}", number + 1), 1);
+            assert_ne!(parse(&other).unwrap(), plain, "{line}");
+            numbers += 1;
+        }
+        assert!(numbers > 35, "{numbers}");
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl JoinConfig {
         }
         section.number("timeout_ms", &mut definition.limits.timeout_ms, 1..=86_400_000)?;
         section.number("max_part_bytes", &mut definition.limits.max_part_bytes, 1..=1 << 30)?;
+        section.number("max_bytes", &mut definition.limits.max_bytes, 1..=1 << 32)?;
         let filters = &mut definition.filters;
         section.number("filter_timeout_ms", &mut filters.filter_timeout_ms, 1..=3_600_000)?;
         section.number("max_filter_outputs", &mut filters.max_filter_outputs, 1..=1_000_000)?;

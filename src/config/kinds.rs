@@ -34,10 +34,14 @@ impl KindConfig {
 /// Every kind that is configured is registered; otherwise somebody waits for what will not happen.
 pub fn check_kinds(config: &Config, manager: &TaskManager) -> Result<(), ConfigError> {
     let registered = manager.kinds();
-    match config.kinds.iter().find(|kind| registered.iter().all(|known| *known.name != *kind.name)) {
+    check_known(config, &registered.iter().map(|kind| &*kind.name).collect::<Vec<_>>())
+}
+
+/// Every kind that is configured is one of these.
+pub(super) fn check_known(config: &Config, known: &[&str]) -> Result<(), ConfigError> {
+    match config.kinds.iter().find(|kind| !known.contains(&kind.name.as_str())) {
         None => Ok(()),
         Some(kind) => {
-            let known: Vec<&str> = registered.iter().map(|known| &*known.name).collect();
             let message = format!("there is no such kind: give it a `command`, or name one of {}", known.join(", "));
             Err(ConfigError::at(kind.location.clone(), format!("kinds.{}", kind.name), message))
         }

@@ -1,5 +1,7 @@
 //! Programs that are kinds: the keys of `[kinds.NAME]` that go with a `command`, and registering them.
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     model::Json,
     task::{
-        TaskManager,
+        TaskManager, check_kind, jobs,
         program::{CommandTemplate, ProgramOptions},
     },
 };
@@ -91,17 +93,13 @@ pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), C
         KindOptions, KindPolicy, KindType,
         program::{GuardExecutable, ProgramJob},
     };
-    for KindConfig { name, program, .. } in &config.kinds {
-        let Some(ProgramConfig { location, options: program, description, input_schema }) = program else { continue };
-        let policy = KindPolicy { cancel_grace_ms: Some(program.cancel_grace_ms()), ..KindPolicy::default() };
-        let options = KindOptions { description: description.clone(), input_schema: input_schema.clone(), policy };
-        if let Err(missing) = program.check() {
-            tracing::warn!("kind `{name}`: {missing}; its tasks fail until then");
-        }
-        let job = std::sync::Arc::new(ProgramJob::new(program.clone(), GuardExecutable::this_one()));
-        manager
-            .register_job(name, KindType::Program, options, job)
-            .map_err(|error| ConfigError::at(location.clone(), format!("kinds.{name}"), error.to_string()))?;
+    for (name, program) in programs(config) {
+        warn_if_missing(name, program);
+        let ProgramConfig { options, description, input_schema, .. } = program;
+        let policy = KindPolicy { cancel_grace_ms: Some(options.cancel_grace_ms()), ..KindPolicy::default() };
+        let kind = KindOptions { description: description.clone(), input_schema: input_schema.clone(), policy };
+        let job = std::sync::Arc::new(ProgramJob::new(options.clone(), GuardExecutable::this_one()));
+        manager.register_job(name, KindType::Program, kind, job).map_err(|error| at_fault(name, program, &error))?;
     }
     Ok(())
 }
@@ -109,13 +107,38 @@ pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), C
 /// Programs need Linux: one that is configured is an error.
 #[cfg(not(target_os = "linux"))]
 pub fn register_programs(config: &Config, _: &TaskManager) -> Result<(), ConfigError> {
-    let error = |(name, program): (&String, &ProgramConfig)| {
-        let message =
-            "programs can be tasks only on Linux, which alone can keep track of all their processes: remove it";
-        ConfigError::at(program.location.clone(), format!("kinds.{name}"), message)
-    };
-    let mut programs = config.kinds.iter().filter_map(|kind| Some((&kind.name, kind.program.as_ref()?)));
-    programs.next().map_or(Ok(()), |program| Err(error(program)))
+    check_programs(config)
+}
+
+/// What registering the configured programs beside the built-in kinds would refuse.
+pub(super) fn check_programs(config: &Config) -> Result<(), ConfigError> {
+    for (name, program) in programs(config) {
+        if !cfg!(target_os = "linux") {
+            let message =
+                "programs can be tasks only on Linux, which alone can keep track of all their processes: remove it";
+            return Err(at_fault(name, program, &message));
+        }
+        check_kind(name, program.input_schema.as_ref()).map_err(|error| at_fault(name, program, &error))?;
+        if jobs::NAMES.contains(&name) {
+            return Err(at_fault(name, program, &format!("there is already a kind `{name}`")));
+        }
+        warn_if_missing(name, program);
+    }
+    Ok(())
+}
+
+fn programs(config: &Config) -> impl Iterator<Item = (&str, &ProgramConfig)> {
+    config.kinds.iter().filter_map(|KindConfig { name, program, .. }| Some((name.as_str(), program.as_ref()?)))
+}
+
+fn at_fault(name: &str, program: &ProgramConfig, what: &dyn Display) -> ConfigError {
+    ConfigError::at(program.location.clone(), format!("kinds.{name}"), what.to_string())
+}
+
+fn warn_if_missing(name: &str, program: &ProgramConfig) {
+    if let Err(missing) = program.options.check() {
+        tracing::warn!("kind `{name}`: {missing}; its tasks fail until then");
+    }
 }
 
 #[cfg(test)]

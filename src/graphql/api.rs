@@ -21,6 +21,7 @@ use super::{
     render::{self, Renderers},
     resume::Position,
     service::{GraphqlService, Reply},
+    shape::MAX_NESTING,
     subscription::Subscription,
 };
 use crate::{error::add_codes, join::Joins, journal::EventCursor, source::Sources, task::TaskManager};
@@ -28,11 +29,9 @@ use crate::{error::add_codes, join::Joins, journal::EventCursor, source::Sources
 /// Limits of the schema. Those of transports and of tasks are theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiOptions {
-    /// How large a document may be.
+    /// How large a document may be, and whether it may ask for the schema.
     pub document: DocumentLimits,
-    /// Whether clients may ask for the schema.
-    pub introspection: bool,
-    /// Entries in a page of a list, where the client does not say.
+    /// Entries in a page of a list, where the client does not say; `document.page_entries` should be the same.
     pub default_page_size: usize,
     /// The most entries in a page of a list.
     pub max_page_size: usize,
@@ -52,7 +51,6 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             document: DocumentLimits::default(),
-            introspection: true,
             default_page_size: 50,
             max_page_size: 1000,
             max_total_count: 10_000,
@@ -91,16 +89,13 @@ impl Api {
 
     /// The same, with joins.
     pub fn with_joins(manager: TaskManager, sources: Sources, joins: Joins, options: ApiOptions, seed: u64) -> Self {
-        let introspection = options.introspection;
         let document = Arc::new(options.document.clone());
         let random = Mutex::new(StdRng::seed_from_u64(seed));
         let renderers = Arc::new(Renderers::new(options.render_cache_bytes));
         let shared = Arc::new(Shared { manager, sources, joins, options, random, streams: AtomicU64::new(0) });
-        let mut schema = Schema::build(Query, Mutation, Subscription).data(shared.clone());
-        if !introspection {
-            schema = schema.disable_introspection();
-        }
-        Self { schema: schema.finish(), shared, renderers, document }
+        // Depth is limited before the engine looks at it.
+        let schema = Schema::build(Query, Mutation, Subscription).limit_recursive_depth(MAX_NESTING);
+        Self { schema: schema.data(shared.clone()).finish(), shared, renderers, document }
     }
 }
 

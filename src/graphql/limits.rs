@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// How large a document may be. The parser recurses, so its input is bounded before it sees it.
+/// How large a document may be, and what it may ask for. The parser recurses, so its input is bounded before it sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentLimits {
     /// Its text, in bytes.
@@ -13,14 +13,19 @@ pub struct DocumentLimits {
     pub max_document_nesting: usize,
     /// Fields inside each other.
     pub max_depth: usize,
-    /// Fields, fragments written out; what is in a list whose length the client gives (`first`, `last`) counts so often.
+    /// Fields, fragments written out. What is in a page of a list counts as often as `first` or `last` says, or else
+    /// as `page_entries` does; what is in a list of introspection counts ten times.
     pub max_complexity: u64,
+    /// Entries that a page of a list has where the client does not say how many it wants.
+    pub page_entries: u64,
     /// Fields under another name than their own.
     pub max_aliases: usize,
     /// Fields at an operation's root.
     pub max_root_fields: usize,
     /// Directives in the whole document.
     pub max_directives: usize,
+    /// Whether it may ask for the schema.
+    pub introspection: bool,
 }
 
 impl Default for DocumentLimits {
@@ -31,9 +36,11 @@ impl Default for DocumentLimits {
             max_document_nesting: 64,
             max_depth: 24,
             max_complexity: 200_000,
+            page_entries: 50,
             max_aliases: 100,
             max_root_fields: 50,
             max_directives: 100,
+            introspection: true,
         }
     }
 }

@@ -37,8 +37,9 @@ impl Query {
         Ok(JoinedData::new(join, join.run(join_args(args)?, Order::Concurrent, &request.fetches).await?))
     }
 
-    /// Runs a join twice, first one part after another, then concurrently, and says what that gains. It really does:
-    /// every source of the join is asked twice.
+    /// Runs a join twice, concurrently and one part after another, and says what is gained. It really does: every source
+    /// of the join is asked twice. The concurrent run comes first, so that what it warms up (connections, caches) helps
+    /// the other one: the gain is never flattered.
     async fn comparison(
         &self,
         ctx: &Context<'_>,

@@ -12,12 +12,21 @@ use async_graphql::{
 use async_graphql_value::{ConstValue, Value};
 
 use super::limits::DocumentLimits;
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 
 /// Arguments that say how many entries of a list there are to be.
 const COUNTS: [&str; 2] = ["first", "last"];
+/// The fields of a page that lead to its entries.
+const ENTRIES: [&str; 2] = ["nodes", "edges"];
+/// The fields that the schema is asked for with.
+const INTROSPECTION: [&str; 2] = ["__schema", "__type"];
+/// What is a list there. Types lead to types: a few of these inside each other are more than anybody has room for.
+const INTROSPECTION_LISTS: [&str; 8] =
+    ["types", "fields", "inputFields", "interfaces", "possibleTypes", "enumValues", "args", "directives"];
+/// What such a list counts as.
+const INTROSPECTION_ENTRIES: u64 = 10;
 /// Selections and fragments inside each other, however little is in them: looking at them takes stack.
-const MAX_NESTING: usize = 256;
+pub(super) const MAX_NESTING: usize = 256;
 
 /// Whole numbers among a request's variables.
 pub(super) type Numbers = HashMap<Name, u64>;
@@ -30,8 +39,8 @@ pub(super) fn check(document: &ExecutableDocument, numbers: &Numbers, limits: &D
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         measure.add_directives(&operation.directives)?;
-        let is_stream = operation.ty == OperationType::Subscription;
-        let size = measure.selections(&operation.selection_set.node, is_stream)?;
+        let within = if operation.ty == OperationType::Subscription { Within::Stream } else { Within::Data };
+        let size = measure.selections(&operation.selection_set.node, within)?;
         let over = |size: u64, limit: u64, name: &'static str, what: &str| match size > limit {
             true => Err(Error::limit(name, format!("{limit} {what}"))),
             false => Ok(()),
@@ -62,6 +71,15 @@ fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
+/// Where selections stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// At a subscription's root: entries come one by one, and are not one answer.
+    Stream,
+    Introspection,
+    Data,
+}
+
 /// How much some selections are.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
@@ -70,6 +88,8 @@ struct Size {
     aliases: u64,
     depth: u64,
     complexity: u64,
+    /// There are entries of a list among them.
+    has_entries: bool,
 }
 
 impl Size {
@@ -78,6 +98,7 @@ impl Size {
         self.aliases = self.aliases.saturating_add(more.aliases);
         self.depth = self.depth.max(more.depth);
         self.complexity = self.complexity.saturating_add(more.complexity);
+        self.has_entries |= more.has_entries;
     }
 }
 
@@ -92,7 +113,7 @@ struct Measure<'a> {
 }
 
 impl<'a> Measure<'a> {
-    fn selections(&mut self, set: &'a SelectionSet, is_stream: bool) -> Result<Size, Error> {
+    fn selections(&mut self, set: &'a SelectionSet, within: Within) -> Result<Size, Error> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
             let allowed = format!("{} fields inside each other", self.limits.max_depth);
@@ -102,44 +123,59 @@ impl<'a> Measure<'a> {
         for selection in &set.items {
             self.add_directives(selection.node.directives())?;
             size.add(match &selection.node {
-                Selection::Field(field) => self.field(&field.node, is_stream)?,
-                Selection::InlineFragment(fragment) => self.selections(&fragment.node.selection_set.node, is_stream)?,
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, is_stream)?,
+                Selection::Field(field) => self.field(&field.node, within)?,
+                Selection::InlineFragment(fragment) => self.selections(&fragment.node.selection_set.node, within)?,
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, within)?,
             });
         }
         self.nesting -= 1;
         Ok(size)
     }
 
-    fn field(&mut self, field: &'a Field, is_stream: bool) -> Result<Size, Error> {
-        let inside = self.selections(&field.selection_set.node, false)?;
-        // Entries that come one by one are not one answer.
-        let times = if is_stream { 1 } else { self.times(field) };
+    fn field(&mut self, field: &'a Field, within: Within) -> Result<Size, Error> {
+        let name = field.name.node.as_str();
+        let below = match within {
+            Within::Introspection => within,
+            _ if INTROSPECTION.contains(&name) => Within::Introspection,
+            Within::Stream | Within::Data => Within::Data,
+        };
+        if below != within && below == Within::Introspection && !self.limits.introspection {
+            let message = "the schema is not told here: `api.introspection` is off";
+            return Err(Error::new(ErrorCode::Forbidden, message));
+        }
+        let inside = self.selections(&field.selection_set.node, below)?;
+        let times = match within {
+            Within::Stream => 1,
+            Within::Introspection if INTROSPECTION_LISTS.contains(&name) => INTROSPECTION_ENTRIES,
+            Within::Introspection | Within::Data => self.times(field, inside.has_entries),
+        };
         Ok(Size {
             fields: 1,
             aliases: inside.aliases.saturating_add(u64::from(field.alias.is_some())),
             depth: inside.depth.saturating_add(1),
             complexity: inside.complexity.saturating_mul(times).saturating_add(1),
+            has_entries: ENTRIES.contains(&name),
         })
     }
 
     /// How often what is in a field is there, as far as the client says.
-    fn times(&self, field: &Field) -> u64 {
+    fn times(&self, field: &Field, has_entries: bool) -> u64 {
         let number = |name: &&str| match &field.get_argument(name)?.node {
             Value::Number(number) => number.as_u64(),
             Value::Variable(name) => self.numbers.get(name).copied(),
             _ => None,
         };
-        COUNTS.iter().filter_map(number).max().unwrap_or(1).max(1)
+        let unsaid = if has_entries { self.limits.page_entries } else { 1 };
+        COUNTS.iter().filter_map(number).max().unwrap_or(unsaid).max(1)
     }
 
-    fn fragment(&mut self, name: &'a Name, is_stream: bool) -> Result<Size, Error> {
+    fn fragment(&mut self, name: &'a Name, within: Within) -> Result<Size, Error> {
         match (self.fragments.get(name), self.document.fragments.get(name)) {
             (Some(Some(size)), _) => return Ok(*size),
             (None, Some(fragment)) => {
                 self.fragments.insert(name, None);
                 self.add_directives(&fragment.node.directives)?;
-                let size = self.selections(&fragment.node.selection_set.node, is_stream)?;
+                let size = self.selections(&fragment.node.selection_set.node, within)?;
                 self.fragments.insert(name, Some(size));
                 return Ok(size);
             }
@@ -228,6 +264,47 @@ mod tests {
     fn entries_that_come_one_by_one_are_not_counted_together() {
         assert_eq!(checked("subscription { a(first: 1000) { b } }", &limits()), Ok(()));
         assert!(checked("subscription { a { b(first: 1000) { c } } }", &limits()).is_err());
+    }
+
+    #[test]
+    fn a_page_that_does_not_say_how_many_it_wants_counts_as_what_it_gets() {
+        let limits = DocumentLimits { page_entries: 5, ..limits() };
+        for (within, beyond) in [
+            ("{ a { nodes { b } } }", "{ a { nodes { b c d } } }"),
+            ("{ a { edges { b } } }", "{ a { edges { b } nodes { c } } }"),
+            ("{ a { ...F } } fragment F on T { nodes { b } }", "{ a { x ...F } } fragment F on T { nodes { b c } }"),
+            (
+                "{ a(first: 1) { nodes { b(last: 1) { nodes { c } } } } }",
+                "{ a { nodes { b(last: 1) { nodes { c } } } } }",
+            ),
+        ] {
+            let limits = DocumentLimits { max_depth: 9, ..limits.clone() };
+            assert_eq!(checked(within, &limits), Ok(()), "{within}");
+            assert!(checked(beyond, &limits).unwrap_err().contains("max_complexity"), "{beyond}");
+        }
+    }
+
+    #[test]
+    fn lists_of_introspection_count_as_ten_each() {
+        assert_eq!(checked("{ __type(name: 1) { fields { name } } }", &limits()), Ok(()));
+        let error = checked("{ __type(name: 1) { fields { name type } } }", &limits()).unwrap_err();
+        assert!(error.contains("max_complexity"), "{error}");
+        // Only there.
+        assert_eq!(checked("{ a { fields { name type } } }", &limits()), Ok(()));
+    }
+
+    #[test]
+    fn the_schema_is_not_told_where_that_is_off() {
+        let off = DocumentLimits { introspection: false, ..limits() };
+        for asked in [
+            "{ __schema { a } }",
+            "{ a: __type(name: 1) { a } }",
+            "{ ...F } fragment F on T { ... { __schema { a } } }",
+        ] {
+            assert_eq!(checked(asked, &limits()), Ok(()));
+            assert!(checked(asked, &off).unwrap_err().contains("api.introspection"), "{asked}");
+        }
+        assert_eq!(checked("{ __typename a { __typename } }", &off), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use serde_json::Value;
 
 use super::{refused::Refused, token::Token};
@@ -28,6 +28,14 @@ pub struct AccessOptions {
     pub loopback_only: bool,
     /// Names that requests may be sent to, without a port. When there are any, others are refused.
     pub allowed_hosts: Vec<String>,
+}
+
+/// Whether a request names its host once: of two, others on its way may have believed the other one.
+pub(super) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refused> {
+    match (version, headers.get_all(header::HOST).iter().count()) {
+        (_, 1) | (Version::HTTP_09 | Version::HTTP_10 | Version::HTTP_2 | Version::HTTP_3, 0) => Ok(()),
+        _ => Err(Refused::malformed("a request names its `Host` exactly once")),
+    }
 }
 
 /// Who asks, as far as it is known.

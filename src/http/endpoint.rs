@@ -11,11 +11,11 @@ use axum::{
 };
 use futures::{
     StreamExt,
-    future::{self, Either, try_join_all},
+    future::{self, Either, join_all},
 };
 
 use super::{
-    HttpContext, HttpOptions,
+    HttpContext, HttpOptions, access,
     multipart::Multipart,
     negotiate::{Accepted, StreamType},
     operation::{self, Engine, Operation, Outcome},
@@ -89,6 +89,7 @@ impl<S: GraphqlService> Endpoint<S> {
     /// Any request, by whoever may send it.
     async fn serve(&self, request: HttpRequest, accepted: Accepted) -> Result<Response, Refused> {
         let access = &self.options.access;
+        access::check_host(request.version(), request.headers())?;
         access.check_way(request.uri(), request.headers())?;
         if is_upgrade(request.method(), request.headers()) {
             let caller = access.caller(request.headers())?;
@@ -112,7 +113,7 @@ impl<S: GraphqlService> Endpoint<S> {
         if accepted.json.is_none() && accepted.stream.is_none() {
             return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, NOTHING_FITS));
         }
-        let last_event_id = sse::last_event_id(request.headers()).map(str::to_owned);
+        let last_event_id = sse::last_event_id(request.headers());
         let asked = Asked { reads_only, accepted, last_event_id };
         if reads_only {
             return self.single(params::read_uri(request.uri())?, asked).await;
@@ -143,8 +144,10 @@ impl<S: GraphqlService> Endpoint<S> {
             let message = "a list of requests is answered in one piece: accept application/json";
             return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, message));
         };
-        let outcomes = requests.drain(..).map(|request| self.execute(request));
-        Ok(reply::list(&try_join_all(outcomes).await?, json_type))
+        let outcomes = requests
+            .drain(..)
+            .map(|request| async { self.execute(request).await.unwrap_or_else(Refused::into_outcome) });
+        Ok(reply::list(&join_all(outcomes).await, json_type))
     }
 
     /// In one piece.

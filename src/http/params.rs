@@ -1,7 +1,8 @@
 //! What a request asks for: the parameters of GraphQL over HTTP, read strictly.
 
 use async_graphql::{BatchRequest, Request};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -28,6 +29,10 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refused> {
         let message = format!("{what}: send the body as `Content-Type: application/json`");
         Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
     };
+    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        return refused("a compressed body is not read");
+    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return refused("the Content-Type is missing") };
     let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
     if !parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json")) {
@@ -82,6 +87,9 @@ pub(super) fn read_json(json: &RawValue) -> Result<Request, String> {
 
 /// Reads the parameters of a URL.
 pub(super) fn read_uri(uri: &Uri) -> Result<Request, Refused> {
+    if percent_decode_str(uri.query().unwrap_or_default()).decode_utf8().is_err() {
+        return Err(Refused::malformed("the URL's query is not UTF-8"));
+    }
     let params = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|_| Refused::malformed("the URL's query cannot be read"))?;
     let param = |name: &str| {

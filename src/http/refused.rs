@@ -4,7 +4,10 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{negotiate::JsonType, operation};
+use super::{
+    negotiate::JsonType,
+    operation::{self, Outcome},
+};
 use crate::error::{Error, ErrorCode};
 
 /// A request that did not get as far as a document: what the client is told.
@@ -40,6 +43,11 @@ impl Refused {
     /// This method does not serve it; these do.
     pub(super) fn method(allow: &'static str, message: impl Into<String>) -> Self {
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message) }
+    }
+
+    /// As the outcome of one request of several.
+    pub(super) fn into_outcome(self) -> Outcome {
+        Outcome::RequestError(operation::failure(self.error))
     }
 
     /// As it is sent, in the form of a GraphQL response.

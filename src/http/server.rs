@@ -8,6 +8,7 @@ use futures::future::{self, Either};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -21,7 +22,9 @@ use crate::clock::Clock;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long to wait when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-/// Sent to those who come when there are too many.
+/// How many of those who come when there are too many are told so at the same time. Others are disconnected.
+const MAX_REFUSALS: usize = 64;
+/// What they are told.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
     content-type: application/json; charset=utf-8\r\n\r\n\
     {\"errors\":[{\"message\":\"over the limit `max_sockets`\",\
@@ -48,24 +51,31 @@ impl Default for SocketOptions {
 /// for a request end at once, the others after their answer. Whoever cannot wait stops polling this.
 pub async fn serve(listener: TcpListener, app: Router, options: &SocketOptions, context: &HttpContext) {
     let places = Arc::new(Semaphore::new(options.max_sockets.min(Semaphore::MAX_PERMITS)));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let (tasks, stopping) = (TaskTracker::new(), context.shutdown.soft());
+    let write_timeout = Duration::from_millis(options.write_timeout_ms);
+    let head_timeout = Duration::from_millis(options.head_timeout_ms);
     while let Some(stream) = accept(&listener, &*context.clock, stopping).await {
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            // As far as it fits at once, which it does.
-            let _ = stream.try_write(TOO_MANY);
-            continue;
-        };
         // What is written is whole: nothing would be saved by waiting for more.
         let _ = stream.set_nodelay(true);
-        let write_timeout = Duration::from_millis(options.write_timeout_ms);
-        let socket = Socket::new(stream, place, context.clock.clone(), write_timeout);
-        let head_timeout = Duration::from_millis(options.head_timeout_ms);
-        tasks.spawn(connection(socket, app.clone(), head_timeout, stopping.clone()));
+        let socket = |stream, place| Socket::new(stream, place, context.clock.clone(), write_timeout);
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            tasks.spawn(connection(socket(stream, place), app.clone(), head_timeout, stopping.clone()));
+        } else if let Ok(place) = refusals.clone().try_acquire_owned() {
+            tasks.spawn(refuse(socket(stream, place)));
+        }
     }
     drop(listener);
     tasks.close();
     tasks.wait().await;
     context.connections.closed().await;
+}
+
+/// Tells a client that there are too many.
+async fn refuse(mut socket: Socket) {
+    if socket.write_all(TOO_MANY).await.is_ok() {
+        let _ = socket.shutdown().await;
+    }
 }
 
 /// The next connection; `None` when it is time to stop.

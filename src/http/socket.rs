@@ -2,7 +2,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,13 +15,20 @@ use tokio::{
 use super::alarm::Alarm;
 use crate::clock::Clock;
 
+/// How long what a client still sends is read and thrown away when the server has said its last.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// A client's connection, which breaks when the client takes nothing of what is sent for too long. Whatever is spoken
 /// on it ends then.
+///
+/// It is not closed before the client is: a connection that is closed with something unread is reset, and a reset can
+/// overtake an answer, such as that a body is too large.
 pub(super) struct Socket {
     stream: TcpStream,
     clock: Arc<dyn Clock>,
     write_timeout: Duration,
     deadline: Alarm,
+    lingers: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -33,7 +40,7 @@ impl Socket {
         clock: Arc<dyn Clock>,
         write_timeout: Duration,
     ) -> Self {
-        Self { stream, clock, write_timeout, deadline: Alarm::default(), _place: place }
+        Self { stream, clock, write_timeout, deadline: Alarm::default(), lingers: false, _place: place }
     }
 
     fn wrote(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -80,7 +87,21 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.lingers {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.lingers = true;
+            this.deadline.set(&*this.clock, LINGER);
+        }
+        let mut scratch = [0; 4096];
+        while !this.deadline.has_come(cx) {
+            let mut unread = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut unread)) {
+                Ok(()) if !unread.filled().is_empty() => {}
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

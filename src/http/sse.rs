@@ -14,9 +14,11 @@ use super::{
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The event cursor that a client goes on after; none is an empty one, too.
-pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty())
+/// The event cursor that a client goes on after; none is an empty one, too. What cannot be one is one nevertheless: a
+/// client that names something must not be taken for one that begins.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty())?;
+    Some(String::from_utf8_lossy(id.as_bytes()).into_owned())
 }
 
 /// Writes events.

@@ -30,11 +30,13 @@ pub struct JoinLimits {
     pub timeout_ms: u64,
     /// JSON text of one part's value, in bytes.
     pub max_part_bytes: usize,
+    /// JSON text of all parts' values together, in bytes.
+    pub max_bytes: usize,
 }
 
 impl Default for JoinLimits {
     fn default() -> Self {
-        Self { timeout_ms: 30_000, max_part_bytes: 4 << 20 }
+        Self { timeout_ms: 30_000, max_part_bytes: 4 << 20, max_bytes: 16 << 20 }
     }
 }
 

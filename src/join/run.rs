@@ -71,6 +71,7 @@ pub(super) async fn run<A: Send + Sync + 'static>(
         waiting_for: (0..plan.parts.len()).map(|part| plan.graph.dependencies(part).len()).collect(),
         started: vec![None; plan.parts.len()],
         done: vec![None; plan.parts.len()],
+        bytes: 0,
     };
     match order {
         Order::Concurrent => run.concurrently().await?,
@@ -90,6 +91,8 @@ struct Run<'a, A> {
     waiting_for: Vec<usize>,
     started: Vec<Option<Duration>>,
     done: Vec<Option<JoinedPart>>,
+    /// Of the values that are there.
+    bytes: usize,
 }
 
 /// What a fetch gives: the part's number, its value, and whether it was shared.
@@ -168,6 +171,7 @@ impl<A: Send + Sync + 'static> Run<'_, A> {
 
     /// Notes how a part ended. Gives the parts that can be fetched now.
     fn finish(&mut self, (index, result, shared): PartFetched) -> Result<Vec<usize>, Error> {
+        let result = result.and_then(|value| self.within(value));
         let failed = result.as_ref().err().map(|error| error.code);
         self.note(index, result, shared)?;
         match failed {
@@ -183,6 +187,20 @@ impl<A: Send + Sync + 'static> Run<'_, A> {
                 Ok(ready)
             }
         }
+    }
+
+    /// The value, if there is room for it beside the others.
+    fn within(&mut self, value: Json) -> Result<Json, SourceError> {
+        let max_bytes = self.plan.limits.max_bytes;
+        if value.len() > max_bytes - self.bytes {
+            let message = format!(
+                "join `{}` is over its limit `max_bytes`, which allows {max_bytes} bytes of all parts together",
+                self.plan.name
+            );
+            return Err(SourceError { code: ErrorCode::LimitExceeded, message, limit: Some("max_bytes") });
+        }
+        self.bytes += value.len();
+        Ok(value)
     }
 
     /// Notes how a part ended, now.

@@ -254,6 +254,25 @@ fn rows_are_a_list_within_the_limit_of_bytes() {
 }
 
 #[test]
+fn all_values_together_are_within_a_limit() {
+    let mut lab = Lab::new();
+    for (name, latency_ms) in [("a", 10), ("b", 20), ("c", 30)] {
+        lab.add(name, latency_ms, "12345");
+    }
+    let codes = |max_bytes: usize, required: &[&str]| {
+        let limits = JoinLimits { max_bytes, ..JoinLimits::default() };
+        let parts = [("c", &[][..]), ("b", &[]), ("a", &[])];
+        let joined = lab.run(lab.join_with(&parts, required, limits).run((), Order::Concurrent));
+        joined.map(|joined| joined.data.into_iter().map(Result::err).collect::<Vec<_>>())
+    };
+    assert_eq!(codes(15, &[]).unwrap(), [None; 3]);
+    // The one that comes last has no room.
+    assert_eq!(codes(14, &[]).unwrap(), [Some(ErrorCode::LimitExceeded), None, None]);
+    let error = codes(14, &["c"]).unwrap_err();
+    assert!(error.to_string().contains("`max_bytes`, which allows 14 bytes"), "{error}");
+}
+
+#[test]
 fn a_source_that_panics_fails_its_part_and_nothing_else() {
     #[derive(Debug)]
     struct Panics(crate::source::SourceInfo);

@@ -9,7 +9,7 @@ use jaq_core::{
     native::Fun,
 };
 
-use super::{Guarded, JqError, guard};
+use super::{Guarded, JqError, guard, instrument};
 
 /// What the whole filter is called inside.
 const MAIN: &str = "meanwhile_main";
@@ -34,7 +34,7 @@ const LEFT_OUT: [&str; 14] = [
 
 pub(super) fn compile(text: &str, variables: &[&str]) -> Result<jaq_core::Filter<Guarded>, JqError> {
     let main = Def { name: MAIN, args: Vec::new(), body: parse(text)? };
-    let prelude = definitions().map(guard::definition).chain([guard::definition(main)]);
+    let prelude = [instrument::indices()].into_iter().chain(definitions()).chain([main]).map(instrument::definition);
     let arena = Arena::default();
     let unexpected = || JqError::Syntax("it cannot be compiled".to_owned());
     let modules = Loader::new(prelude).load(&arena, File { code: MAIN, path: () }).map_err(|_| unexpected())?;
@@ -61,7 +61,9 @@ fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
 fn functions() -> impl Iterator<Item = Fun<Guarded>> {
     let replaced: Vec<_> = guard::funs().map(|(name, args, _)| (name, args.len())).collect();
     let all = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+    let rename = |(name, args, run)| (if name == "indices" { instrument::INDICES } else { name }, args, run);
     all.filter(move |(name, args, _)| !LEFT_OUT.contains(name) && !replaced.contains(&(*name, args.len())))
+        .map(rename)
         .chain(guard::funs())
 }
 

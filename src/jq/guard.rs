@@ -1,71 +1,175 @@
-//! Ends filters that do not end by themselves.
+//! One run's limits, and the native filters that keep to them.
 //!
-//! jaq has no way to be interrupted, so what is compiled has checkpoints in it. A filter can go on for long only by
-//! calling definitions, by walking through values (`.[]`) or by `range`: those have one. They are native filters that
-//! change nothing, also in paths and updates.
+//! jaq has no way to be interrupted and knows no limits, so what is compiled has checks in it (`instrument` puts them
+//! there): native filters that change nothing and give their input on, also in paths and updates.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use jaq_core::{
     Exn, Lut, Native, ValX, box_iter,
-    load::{
-        lex::StrPart,
-        parse::{BinaryOp, Def, Pattern, Term},
-    },
     native::{Fun, v},
-    ops::Math,
-    path::{Part, Path},
 };
-use jaq_json::Val;
+use jaq_json::{Num, Val};
 
-use super::Guarded;
+use super::{
+    Guarded,
+    weigh::{self, Heavy},
+};
 use crate::clock::Clock;
 
-/// What filters call the checkpoint. jq has no such name, so nobody writes it by accident.
-const CHECKPOINT: &str = "@meanwhile_checkpoint";
-const RANGE: &str = "range";
-const TIMES: &str = "@meanwhile_times";
-/// Stands for the operand in `l *= r`.
-const OPERAND: &str = "$@meanwhile_operand";
+/// What filters call the checks. jq has no such names, so nobody writes them by accident.
+pub(super) const CHECKPOINT: &str = "@meanwhile_checkpoint";
+/// Whether a value that was just made is not too large.
+pub(super) const SIZED: &str = "@meanwhile_sized";
+/// The same, and whether it is not too deep: for those that stand around others.
+pub(super) const NESTED: &str = "@meanwhile_nested";
+/// Whether a value that is to be walked through as a whole, away from checkpoints, is not too large for that.
+pub(super) const WEIGHED: &str = "@meanwhile_weighed";
+/// Whether a text may be read as JSON.
+pub(super) const READABLE: &str = "@meanwhile_readable";
+pub(super) const RANGE: &str = "range";
+pub(super) const TIMES: &str = "@meanwhile_times";
+/// Whether looking for the variable in the input takes not too long.
+pub(super) const SOUGHT: &str = "@meanwhile_sought";
 
 /// Checkpoints between two looks at the clock.
 const CHECKS_PER_LOOK: u32 = 64;
 /// Stack a filter may use, in bytes: half of what a thread has by default.
 const MAX_STACK_BYTES: usize = 1 << 20;
-/// The largest text that `"…" * n` makes, in bytes.
-const MAX_TEXT_BYTES: usize = 16 << 20;
+/// Brackets inside each other in a value, in about: whatever reads, compares or drops a value recurses.
+pub(super) const MAX_NESTING: usize = 256;
+/// Of the lists and objects that a filter makes, every so many-th is looked at for its depth: a value cannot become
+/// much deeper than allowed without being looked at, and most filters do not notice.
+const MADE_PER_LOOK: u32 = 16;
+/// Those that are made first are not looked at: each makes a value deeper by one at most.
+const MADE_FREELY: u32 = 256;
+/// The digits of a number: those who read, write and multiply longer ones take long.
+pub(super) const MAX_DIGITS: usize = 1000;
+/// The largest text that a filter may make, in bytes, and with it the items of a list; unless it is given more.
+const MIN_ROOM_BYTES: usize = 16 << 20;
+/// How many times as large as what it is given, or may give, a value may become.
+const ROOM_FACTOR: usize = 4;
+/// Bytes that are compared where one text or list is looked for in another.
+const MAX_SOUGHT_BYTES: usize = 1 << 30;
 
 /// Ways to be stopped, as jq's exit codes: those no `try` can catch.
 pub(super) const OVER_TIME: i32 = 1;
 pub(super) const OVER_STACK: i32 = 2;
-pub(super) const OVER_TEXT: i32 = 3;
+pub(super) const OVER_ROOM: i32 = 3;
+pub(super) const OVER_DEPTH: i32 = 4;
+pub(super) const OVER_DIGITS: i32 = 5;
+pub(super) const OVER_SOUGHT: i32 = 6;
 
 /// One run's limits.
 pub(super) struct Guard<'a> {
     pub(super) lut: &'a Lut<Guarded>,
     clock: &'a dyn Clock,
     until: Duration,
+    /// Whether nobody wants the outputs any more.
+    abandoned: &'a AtomicBool,
+    /// The largest text, in bytes, and the most values inside one.
+    room: usize,
     checks: Cell<u32>,
+    made: Cell<u32>,
     stack: usize,
 }
 
+type Check<'e> = Result<(), Exn<'e, Val>>;
+
 impl<'a> Guard<'a> {
-    /// Until this moment, on [`Clock::elapsed`]. Must be made where the filter is run.
-    pub(super) fn new(lut: &'a Lut<Guarded>, clock: &'a dyn Clock, until: Duration) -> Self {
-        Self { lut, clock, until, checks: Cell::new(0), stack: stack_address() }
+    /// Until this moment, on [`Clock::elapsed`]. `given` is what the filter is given or may give, in bytes. Must be made
+    /// where the filter is run.
+    pub(super) fn new(
+        lut: &'a Lut<Guarded>,
+        clock: &'a dyn Clock,
+        until: Duration,
+        abandoned: &'a AtomicBool,
+        given: usize,
+    ) -> Self {
+        let room = given.saturating_mul(ROOM_FACTOR).max(MIN_ROOM_BYTES);
+        let (checks, made) = (Cell::new(0), Cell::new(0));
+        Self { lut, clock, until, abandoned, room, checks, made, stack: stack_address() }
     }
 
-    fn check<'e>(&self) -> Result<(), Exn<'e, Val>> {
+    /// A filter may go on.
+    fn check<'e>(&self) -> Check<'e> {
         if stack_address().abs_diff(self.stack) > MAX_STACK_BYTES {
             return Err(Exn::halt(OVER_STACK));
         }
         let checks = self.checks.get().wrapping_add(1);
         self.checks.set(checks);
-        if checks.is_multiple_of(CHECKS_PER_LOOK) && self.clock.elapsed() >= self.until {
+        if checks.is_multiple_of(CHECKS_PER_LOOK) && self.is_over() {
             return Err(Exn::halt(OVER_TIME));
         }
         Ok(())
     }
+
+    fn is_over(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) || self.clock.elapsed() >= self.until
+    }
+
+    fn size<'e>(&self, value: &Val) -> Check<'e> {
+        match value {
+            Val::Null | Val::Bool(_) | Val::Num(Num::Int(_) | Num::Float(_) | Num::Dec(_)) => Ok(()),
+            // A digit has a little more than three bits.
+            Val::Num(Num::BigInt(number)) => within(number.bits() <= 4 * MAX_DIGITS as u64, OVER_DIGITS),
+            Val::TStr(text) | Val::BStr(text) => self.fits(text.len()),
+            Val::Arr(items) => self.fits(items.len()),
+            Val::Obj(entries) => self.fits(entries.len()),
+        }
+    }
+
+    fn fits<'e>(&self, size: usize) -> Check<'e> {
+        within(size <= self.room, OVER_ROOM)
+    }
+
+    fn nested<'e>(&self, value: &Val) -> Check<'e> {
+        self.size(value)?;
+        let made = self.made.get().saturating_add(1);
+        self.made.set(made);
+        if made <= MADE_FREELY || !is_drawn(made) { Ok(()) } else { self.weigh(value) }
+    }
+
+    fn weigh<'e>(&self, value: &Val) -> Check<'e> {
+        weigh::weigh(value, self.room, 2 * MAX_NESTING, || self.is_over()).map_err(|heavy| {
+            Exn::halt(match heavy {
+                Heavy::Deep => OVER_DEPTH,
+                Heavy::Large => OVER_ROOM,
+                Heavy::Late => OVER_TIME,
+            })
+        })
+    }
+
+    fn readable<'e>(&self, value: &Val) -> Check<'e> {
+        let Val::TStr(text) = value else { return Ok(()) };
+        match weigh::outline(text) {
+            outline if outline.nesting > MAX_NESTING => Err(Exn::halt(OVER_DEPTH)),
+            outline if outline.digits > MAX_DIGITS => Err(Exn::halt(OVER_DIGITS)),
+            _ => Ok(()),
+        }
+    }
+
+    fn sought<'e>(&self, within_this: &Val, sought: &Val) -> Check<'e> {
+        let compared = match (within_this, sought) {
+            (Val::TStr(x) | Val::BStr(x), Val::TStr(y) | Val::BStr(y)) => x.len().saturating_mul(y.len()),
+            (Val::Arr(x), Val::Arr(y)) => x.len().saturating_mul(y.len()),
+            _ => 0,
+        };
+        within(compared <= MAX_SOUGHT_BYTES, OVER_SOUGHT)
+    }
+}
+
+/// By a hash, so that no filter is in step with it by chance.
+fn is_drawn(made: u32) -> bool {
+    (made.wrapping_mul(0x9e37_79b1) >> 16).is_multiple_of(MADE_PER_LOOK)
+}
+
+fn within<'e>(fits: bool, over: i32) -> Check<'e> {
+    if fits { Ok(()) } else { Err(Exn::halt(over)) }
 }
 
 /// About where the stack has come to.
@@ -75,14 +179,41 @@ fn stack_address() -> usize {
     std::ptr::from_ref(std::hint::black_box(&here)).addr()
 }
 
-/// The checkpoint and what replaces natives that could run long.
+/// A native filter that gives its input on, or stops.
+macro_rules! check {
+    (|$guard:ident, $value:ident| $check:expr) => {
+        Native::<Guarded>::new(|cv| {
+            let ($guard, $value) = (*cv.0.data(), &cv.1);
+            let checked = $check;
+            box_iter::box_once(checked.map(|()| cv.1))
+        })
+        .with_paths(|cv| {
+            let ($guard, $value) = (*cv.0.data(), &cv.1.0);
+            let checked = $check;
+            box_iter::box_once(checked.map(|()| cv.1))
+        })
+        .with_update(|cv, update| {
+            let ($guard, $value) = (*cv.0.data(), &cv.1);
+            match $check {
+                Ok(()) => update(cv.1),
+                Err(stop) => box_iter::box_once(Err(stop)),
+            }
+        })
+    };
+}
+
+/// The checks, and what replaces natives that could run long.
 pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
-    let checkpoint = Native::<Guarded>::new(|cv| box_iter::box_once(cv.0.data().check().map(|()| cv.1)))
-        .with_paths(|cv| box_iter::box_once(cv.0.data().check().map(|()| cv.1)))
-        .with_update(|cv, update| match cv.0.data().check() {
-            Ok(()) => update(cv.1),
-            Err(stop) => box_iter::box_once(Err(stop)),
-        });
+    let checkpoint = check!(|guard, _value| guard.check());
+    let sized = check!(|guard, value| guard.size(value));
+    let nested = check!(|guard, value| guard.nested(value));
+    let weighed = check!(|guard, value| guard.weigh(value));
+    let readable = check!(|guard, value| guard.readable(value));
+    let sought = Native::<Guarded>::new(|mut cv| {
+        let sought = cv.0.pop_var();
+        let checked = cv.0.data().sought(&cv.1, &sought);
+        box_iter::box_once(checked.map(|()| cv.1))
+    });
     let range = Native::<Guarded>::new(|mut cv| {
         let by = cv.0.pop_var();
         let to = cv.0.pop_var();
@@ -93,9 +224,19 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
     let times = Native::<Guarded>::new(|mut cv| {
         let right = cv.0.pop_var();
         let left = cv.0.pop_var();
-        box_iter::box_once(times(left, right))
+        box_iter::box_once(times(cv.0.data(), left, right))
     });
-    [(CHECKPOINT, v(0), checkpoint), (RANGE, v(3), range), (TIMES, v(2), times)].into_iter()
+    [
+        (CHECKPOINT, v(0), checkpoint),
+        (SIZED, v(0), sized),
+        (NESTED, v(0), nested),
+        (WEIGHED, v(0), weighed),
+        (READABLE, v(0), readable),
+        (SOUGHT, v(1), sought),
+        (RANGE, v(3), range),
+        (TIMES, v(2), times),
+    ]
+    .into_iter()
 }
 
 fn range<'e>(from: Val, to: Val, by: Val) -> impl Iterator<Item = ValX<'e, Val>> {
@@ -124,102 +265,15 @@ fn range<'e>(from: Val, to: Val, by: Val) -> impl Iterator<Item = ValX<'e, Val>>
 }
 
 /// `left * right`, which for a text and a number is the text so many times.
-fn times<'e>(left: Val, right: Val) -> ValX<'e, Val> {
+fn times<'e>(guard: &Guard<'_>, left: Val, right: Val) -> ValX<'e, Val> {
     let bytes = match (&left, &right) {
         (Val::TStr(text) | Val::BStr(text), Val::Num(times)) | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => {
             text.len().saturating_mul(times.as_isize().map_or(usize::MAX, |times| usize::try_from(times).unwrap_or(0)))
         }
         _ => 0,
     };
-    if bytes > MAX_TEXT_BYTES {
-        return Err(Exn::halt(OVER_TEXT));
-    }
-    (left * right).map_err(Exn::from)
-}
-
-type T<'s> = Term<&'s str>;
-
-/// The definition with checkpoints: each call is one, and all in its body.
-pub(super) fn definition(def: Def<&str>) -> Def<&str> {
-    Def { body: then(checkpoint(), term(def.body)), ..def }
-}
-
-fn checkpoint<'s>() -> T<'s> {
-    Term::Call(CHECKPOINT, Vec::new())
-}
-
-fn then<'s>(left: T<'s>, right: T<'s>) -> T<'s> {
-    Term::BinOp(Box::new(left), BinaryOp::Pipe(None), Box::new(right))
-}
-
-#[allow(clippy::boxed_local, reason = "terms have boxes inside")]
-fn boxed<'s>(inner: Box<T<'s>>) -> Box<T<'s>> {
-    Box::new(term(*inner))
-}
-
-fn all<'s>(terms: Vec<T<'s>>) -> Vec<T<'s>> {
-    terms.into_iter().map(term).collect()
-}
-
-/// The filter with checkpoints.
-pub(super) fn term<'s>(whole: T<'s>) -> T<'s> {
-    match whole {
-        Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) | Term::Arr(None) => whole,
-        Term::Str(format, parts) => {
-            let part = |part| match part {
-                StrPart::Term(inner) => StrPart::Term(term(inner)),
-                other => other,
-            };
-            Term::Str(format, parts.into_iter().map(part).collect())
-        }
-        Term::Arr(Some(inner)) => Term::Arr(Some(boxed(inner))),
-        Term::Obj(entries) => Term::Obj(entries.into_iter().map(|(key, value)| (term(key), value.map(term))).collect()),
-        Term::Neg(inner) => Term::Neg(boxed(inner)),
-        Term::BinOp(left, BinaryOp::Math(Math::Mul), right) => Term::Call(TIMES, vec![term(*left), term(*right)]),
-        Term::BinOp(left, BinaryOp::UpdateMath(Math::Mul), right) => {
-            let product = Term::Call(TIMES, vec![Term::Id, Term::Var(OPERAND)]);
-            let update = Term::BinOp(boxed(left), BinaryOp::Update, Box::new(product));
-            Term::BinOp(boxed(right), BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), Box::new(update))
-        }
-        Term::BinOp(left, operator, right) => {
-            let operator = match operator {
-                BinaryOp::Pipe(Some(names)) => BinaryOp::Pipe(Some(pattern(names))),
-                other => other,
-            };
-            Term::BinOp(boxed(left), operator, boxed(right))
-        }
-        Term::Label(name, inner) => Term::Label(name, boxed(inner)),
-        Term::Fold(name, source, names, arguments) => Term::Fold(name, boxed(source), pattern(names), all(arguments)),
-        Term::TryCatch(tried, caught) => Term::TryCatch(boxed(tried), caught.map(boxed)),
-        Term::IfThenElse(branches, otherwise) => {
-            let branches = branches.into_iter().map(|(test, value)| (term(test), term(value))).collect();
-            Term::IfThenElse(branches, otherwise.map(boxed))
-        }
-        Term::Def(defs, inner) => Term::Def(defs.into_iter().map(definition).collect(), boxed(inner)),
-        Term::Call(name, arguments) => Term::Call(name, all(arguments)),
-        Term::Path(start, Path(parts)) => path(*start, parts),
-    }
-}
-
-fn path<'s>(start: T<'s>, parts: Vec<(Part<T<'s>>, jaq_core::path::Opt)>) -> T<'s> {
-    let walks = parts.iter().any(|(part, _)| matches!(part, Part::Range(None, None)));
-    let part = |(part, optional)| {
-        let part = match part {
-            Part::Index(index) => Part::Index(term(index)),
-            Part::Range(from, until) => Part::Range(from.map(term), until.map(term)),
-        };
-        (part, optional)
-    };
-    let path = Term::Path(Box::new(term(start)), Path(parts.into_iter().map(part).collect()));
-    if walks { then(path, checkpoint()) } else { path }
-}
-
-fn pattern(names: Pattern<&str>) -> Pattern<&str> {
-    match names {
-        Pattern::Var(name) => Pattern::Var(name),
-        Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(pattern).collect()),
-        Pattern::Obj(entries) => {
-            Pattern::Obj(entries.into_iter().map(|(key, value)| (term(key), pattern(value))).collect())
-        }
-    }
+    guard.fits(bytes)?;
+    let product = (left * right).map_err(Exn::from)?;
+    guard.size(&product)?;
+    Ok(product)
 }

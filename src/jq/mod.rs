@@ -1,11 +1,14 @@
 //! jq filters: compiled when the configuration is read, run within limits.
 //!
 //! A filter sees its input and its variables, and nothing else: no environment, no files, no modules, no further
-//! inputs. While it runs, `guard` looks at the time and at the stack wherever a filter could go on without end.
+//! inputs. `instrument` puts checks into it wherever it could go on without end or make a value without end; while it
+//! runs, `guard` looks there at the time, at the stack and at the value (`weigh`).
 
 mod compile;
 mod guard;
+mod instrument;
 mod run;
+mod weigh;
 
 use std::{fmt, sync::Arc};
 
@@ -17,7 +20,7 @@ pub use self::run::{JqRunner, Values};
 /// How long a filter may run, and how much it may give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JqLimits {
-    /// How long the filters of one step may run, in milliseconds.
+    /// How long the filters of one step may take, waiting for a processor included, in milliseconds.
     pub filter_timeout_ms: u64,
     /// Values that a filter may give.
     pub max_filter_outputs: usize,

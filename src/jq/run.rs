@@ -1,19 +1,26 @@
 //! Runs filters, away from the threads that serve requests.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use jaq_core::{Ctx, Vars};
 use jaq_json::{Val, read, write};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Filter, JqError, JqLimits,
-    guard::{Guard, OVER_STACK, OVER_TEXT},
+    guard::{Guard, MAX_DIGITS, MAX_NESTING, OVER_DEPTH, OVER_DIGITS, OVER_ROOM, OVER_SOUGHT, OVER_STACK},
+    weigh::outline,
 };
 use crate::{clock::Clock, model::Json};
 
-/// Brackets inside each other in an input: what reads it recurses.
-const MAX_NESTING: usize = 256;
 /// The longest message of a filter, in bytes.
 const MAX_ERROR_BYTES: usize = 500;
 
@@ -36,11 +43,15 @@ pub struct JqRunner {
 impl JqRunner {
     /// Runs as many at the same time as the machine has processors.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { clock, turns: Arc::new(Semaphore::new(processors)) }
+        Self::with_turns(clock, std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// All that each of the filters gives for these values. The error names the filter by its number here.
+    pub(super) fn with_turns(clock: Arc<dyn Clock>, turns: usize) -> Self {
+        Self { clock, turns: Arc::new(Semaphore::new(turns)) }
+    }
+
+    /// All that each of the filters gives for these values. The error names the filter by its number here. Dropping the
+    /// future stops them.
     pub async fn run(
         &self,
         filters: Vec<Filter>,
@@ -50,12 +61,14 @@ impl JqRunner {
         if filters.is_empty() {
             return Ok(Vec::new());
         }
-        let closed = |_| (0, JqError::Failed("the server is about to stop".to_owned()));
-        let turn = self.turns.clone().acquire_owned().await.map_err(closed)?;
+        let until = self.clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
+        let turn = self.turn(&limits).await.map_err(|error| (0, error))?;
         let clock = self.clock.clone();
+        let wanted = Wanted::default();
+        let abandoned = wanted.abandoned.clone();
         let work = move || {
             let _turn = turn;
-            run(&filters, &values, &limits, &*clock)
+            run(&filters, &values, &limits, &*clock, until, &abandoned)
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(outputs) => outputs,
@@ -63,35 +76,62 @@ impl JqRunner {
             Err(_) => Err((0, JqError::Failed("it ran into a fault of the server".to_owned()))),
         }
     }
+
+    /// Waits for a processor, no longer than a filter may take.
+    async fn turn(&self, limits: &JqLimits) -> Result<OwnedSemaphorePermit, JqError> {
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            return Ok(turn);
+        }
+        tokio::select! {
+            turn = self.turns.clone().acquire_owned() => {
+                turn.map_err(|_| JqError::Failed("the server is about to stop".to_owned()))
+            }
+            () = self.clock.sleep(Duration::from_millis(limits.filter_timeout_ms)) => Err(over_time(limits)),
+        }
+    }
 }
 
-/// Blocks until the filters have ended, or are over a limit.
+/// Tells the thread when nobody waits for it any more.
+#[derive(Default)]
+struct Wanted {
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Blocks until the filters have ended, are over a limit, or are not wanted any more.
 pub(super) fn run(
     filters: &[Filter],
     values: &Values,
     limits: &JqLimits,
     clock: &dyn Clock,
+    until: Duration,
+    abandoned: &AtomicBool,
 ) -> Result<Vec<Vec<Json>>, (usize, JqError)> {
-    let until = clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
     let at_first = |error| (0, error);
     let input = parse(&values.input).map_err(at_first)?;
     let variables: Vec<Val> = values.variables.iter().map(parse).collect::<Result<_, _>>().map_err(at_first)?;
+    let given = values.variables.iter().map(Json::len).sum::<usize>() + values.input.len();
     let one = |(number, filter): (usize, &Filter)| {
-        run_one(filter, input.clone(), variables.clone(), limits, clock, until).map_err(|error| (number, error))
+        let given = given.max(limits.max_filter_bytes);
+        let guard = Guard::new(&filter.compiled.lut, clock, until, abandoned, given);
+        run_one(filter, &guard, input.clone(), variables.clone(), limits).map_err(|error| (number, error))
     };
     filters.iter().enumerate().map(one).collect()
 }
 
 fn run_one(
     filter: &Filter,
+    guard: &Guard<'_>,
     input: Val,
     variables: Vec<Val>,
     limits: &JqLimits,
-    clock: &dyn Clock,
-    until: Duration,
 ) -> Result<Vec<Json>, JqError> {
-    let guard = Guard::new(&filter.compiled.lut, clock, until);
-    let context = Ctx::<super::Guarded>::new(&guard, Vars::new(variables));
+    let context = Ctx::<super::Guarded>::new(guard, Vars::new(variables));
     let mut outputs = Vec::new();
     let mut room = limits.max_filter_bytes;
     for value in filter.compiled.id.run((context, input)) {
@@ -99,7 +139,7 @@ fn run_one(
             Ok(value) => value,
             Err(stop) => {
                 return Err(match stop.get_err() {
-                    Ok(error) => JqError::Failed(shortened(&error.to_string())),
+                    Ok(error) => JqError::Failed(shortened(&error)),
                     Err(stop) => stopped(stop.get_halt().unwrap_or_default(), limits),
                 });
             }
@@ -114,45 +154,50 @@ fn run_one(
 }
 
 fn stopped(reason: i32, limits: &JqLimits) -> JqError {
-    match reason {
-        OVER_STACK => JqError::Failed("its definitions call each other too deeply".to_owned()),
-        OVER_TEXT => JqError::Failed("it repeats a text too often".to_owned()),
-        _ => JqError::Limit { name: "filter_timeout_ms", allowed: format!("{} ms", limits.filter_timeout_ms) },
-    }
+    let what = match reason {
+        OVER_STACK => "its definitions call each other too deeply",
+        OVER_ROOM => "it makes a value that is too large",
+        OVER_DEPTH => "it makes a value with too many brackets inside each other",
+        OVER_DIGITS => "it makes a number with too many digits",
+        OVER_SOUGHT => "it looks for a text or list that is too large in one that is too large",
+        _ => return over_time(limits),
+    };
+    JqError::Failed(what.to_owned())
 }
 
-/// Values that filters failed on can be long.
-fn shortened(text: &str) -> String {
-    match text.char_indices().find(|(at, _)| *at >= MAX_ERROR_BYTES) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+fn over_time(limits: &JqLimits) -> JqError {
+    JqError::Limit { name: "filter_timeout_ms", allowed: format!("{} ms", limits.filter_timeout_ms) }
+}
+
+/// The error's text, which can have whole values in it, as far as there is room.
+fn shortened(error: &jaq_json::Error) -> String {
+    let mut text = Shortened(String::new());
+    if write!(text, "{error}").is_err() {
+        text.0.push('…');
+    }
+    text.0
+}
+
+struct Shortened(String);
+
+impl fmt::Write for Shortened {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_ERROR_BYTES - self.0.len();
+        let end = text.floor_char_boundary(room.min(text.len()));
+        self.0.push_str(&text[..end]);
+        if end < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
 fn parse(json: &Json) -> Result<Val, JqError> {
-    if nesting(json.as_str()) > MAX_NESTING {
+    let outline = outline(json.as_str().as_bytes());
+    if outline.nesting > MAX_NESTING {
         return Err(JqError::Failed(format!("its input has more than {MAX_NESTING} brackets inside each other")));
     }
-    read::parse_single(json.as_str().as_bytes()).map_err(|error| JqError::Failed(error.to_string()))
-}
-
-/// How deep brackets stand inside each other.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_text,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+    if outline.digits > MAX_DIGITS {
+        return Err(JqError::Failed(format!("its input has a number with more than {MAX_DIGITS} digits")));
     }
-    deepest
+    read::parse_single(json.as_str().as_bytes()).map_err(|error| JqError::Failed(error.to_string()))
 }
 
 fn render(value: &Val, room: &mut usize, limits: &JqLimits) -> Result<Json, JqError> {

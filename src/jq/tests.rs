@@ -1,6 +1,8 @@
+use std::{sync::atomic::AtomicBool, time::Duration};
+
 use super::*;
 use crate::{
-    clock::{ManualClock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock},
     model::Json,
 };
 
@@ -9,7 +11,11 @@ fn run(filter: &str, input: &str, limits: &JqLimits) -> Result<Vec<String>, JqEr
     let json = |text: &str| Json::parse(text).unwrap();
     let values = Values { input: json(input), variables: vec![json(r#"{"id":7}"#), json("{}")] };
     // A stack as threads have it by default, wherever the test runs.
-    let work = move |limits: JqLimits| run::run(&[filter], &values, &limits, &SystemClock::default());
+    let work = move |limits: JqLimits| {
+        let clock = SystemClock::default();
+        let until = clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
+        run::run(&[filter], &values, &limits, &clock, until, &AtomicBool::new(false))
+    };
     let limits = limits.clone();
     let outputs = std::thread::Builder::new().stack_size(2 << 20).spawn(move || work(limits)).unwrap().join().unwrap();
     let outputs = outputs.map_err(|(_, error)| error)?;
@@ -40,6 +46,27 @@ fn filters_are_those_of_jq_with_the_order_of_keys_and_the_digits_kept() {
         ("\"\\(.a): \\($args.id)\"", r#"{"a":"b"}"#, &["\"b: 7\""]),
         ("to_entries | from_entries | with_entries(.value += 1)", r#"{"a":1}"#, &[r#"{"a":2}"#]),
         ("reduce .[] as [$a, $b] (0; . + $a * $b)", "[[1,2],[3,4]]", &["14"]),
+        ("[(1,2) * (3,4)], [(1,2) + (3,4)], [(1,2) - (3,4)]", "null", &["[3,4,6,8]", "[4,5,5,6]", "[-2,-3,-1,-2]"]),
+        ("[foreach .[] as $x (0; . + $x; [$x, .])]", "[1,2]", &["[[1,1],[2,3]]"]),
+        (
+            ".a += 1 | .b -= [1] | .c /= 2 | .d += \"x\"",
+            r#"{"a":1,"b":[1,2],"c":4}"#,
+            &[r#"{"a":2,"b":[2],"c":2.0,"d":"x"}"#],
+        ),
+        ("[..], [path(..)], (.. |= .)", "[[1]]", &["[[[1]],[1],1]", "[[],[0],[0,0]]", "[[1]]"]),
+        ("[indices(\"a\",\"b\")], [index(\"b\"), rindex(\"a\")]", "\"abca\"", &["[[0,3],[1]]", "[1,3]"]),
+        ("setpath([\"a\",0]; 1), getpath([\"x\",\"y\"])", r#"{"a":[0]}"#, &[r#"{"a":[1]}"#, "null"]),
+        ("[.[] | [fromjson, tojson]]", r#"["[1,{\"a\":2}]"]"#, &[r#"[[[1,{"a":2}],"\"[1,{\\\"a\\\":2}]\""]]"#]),
+        (
+            "@base64, @html, @uri, @sh, @json, @text",
+            "\"<a b>\"",
+            &["\"PGEgYj4=\"", "\"&lt;a b&gt;\"", "\"%3Ca%20b%3E\"", "\"'<a b>'\"", "\"\\\"<a b>\\\"\"", "\"<a b>\""],
+        ),
+        (
+            "sort, unique, group_by(.), min, max, contains([2]), (. - [2]), . == [2,1,2]",
+            "[2,1,2]",
+            &["[1,2,2]", "[1,2]", "[[1],[2,2]]", "1", "2", "true", "[1]", "true"],
+        ),
     ] {
         assert_eq!(gives(filter, input), expected, "{filter}");
     }
@@ -80,6 +107,14 @@ fn a_filter_sees_nothing_but_its_values() {
         "import \"a\" as a; .",
         "import \"/etc/passwd\" as $a; $a",
         "get_search_list",
+        "$__loc__",
+        "input_line_number",
+        "getenv(\"PATH\")",
+        "limit(1; inputs)",
+        "$__prog_args",
+        "debug(1)",
+        "halt(0)",
+        "halt_error(1)",
     ] {
         assert!(matches!(Filter::compile(filter, &[]), Err(JqError::Syntax(_))), "{filter}");
     }
@@ -103,6 +138,11 @@ fn a_filter_without_end_is_stopped() {
         "[range(50)] | [., ., ., ., ., ., ., .] | last(combinations)",
         "[range(100)] | [.[] as $a | .[] as $b | .[] as $c | .[] as $d | .[] as $e | 1] | length",
         "[range(100)] | last({a: .[], b: .[], c: .[], d: .[], e: .[]})",
+        "reduce range(64) as $i (0; [., .]) | last(..)",
+        "reduce range(64) as $i (0; [., .]) | [.. | empty]",
+        &format!("[{} 1]", "(1, 2) | ".repeat(64)),
+        "last(limit(1e18; repeat(1)))",
+        "[foreach repeat(1) as $x (0; 1; empty)]",
     ] {
         let expected = JqError::Limit { name: "filter_timeout_ms", allowed: "50 ms".to_owned() };
         let error = run(filter, "null", &limits).unwrap_err();
@@ -124,6 +164,79 @@ fn a_filter_that_goes_too_deep_is_stopped() {
 }
 
 #[test]
+fn a_value_that_becomes_too_deep_is_stopped_before_it_cannot_be_dropped() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (filter, input) in [
+        ("last(recurse([.]))", "1"),
+        ("until(false; {a: .})", "1"),
+        ("def f: [.] | f; f", "1"),
+        ("def f($x): f([1, {a: $x}, 2]); f(1)", "1"),
+        ("reduce range(1000000) as $i (null; [., $i])", "1"),
+        ("last(foreach range(1000000) as $i (null; {a: 1, b: ., c: 1}))", "1"),
+        ("[limit(1000000; recurse([.]))] | length", "1"),
+        ("fromjson", &format!("\"{deep}\"")),
+        ("tonumber", &format!("\"{deep}\"")),
+        ("try fromjson catch 1", &format!("\"#\\\"\\n{deep}\"")),
+        ("(\"[\" * 100000) + (\"]\" * 100000) | fromjson", "1"),
+    ] {
+        let error = run(filter, input, &JqLimits::default()).unwrap_err().to_string();
+        assert!(error.contains("brackets inside each other"), "{filter}: {error}");
+    }
+    let input = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    assert_eq!(gives("[[[.]]] | tojson | fromjson | .[0][0][0]", &input), [input]);
+}
+
+#[test]
+fn a_value_that_becomes_too_large_is_stopped() {
+    let digits = "1".repeat(2000);
+    for (filter, input, expected) in [
+        ("until(false; . + .)", "\"x\"", "too large"),
+        ("until(false; . + .)", "[1]", "too large"),
+        ("until(false; .a += .a)", "{\"a\":\"x\"}", "too large"),
+        ("until(false; .a += .a)", "{\"a\":[1]}", "too large"),
+        ("until(false; \"\\(.)\\(.)\")", "\"x\"", "too large"),
+        ("\"<\" * 5000000 | @html", "1", "too large"),
+        ("\"%\" * 6000000 | @uri", "1", "too large"),
+        ("until(false; @base64)", "\"x\"", "too large"),
+        ("until(false; tojson)", "\"\\\"\"", "too large"),
+        ("\"x,\" * 8000000 | length", "1", "16000000"),
+        ("\"x,\" * 8000000 | . * 2 | length", "1", "too large"),
+        ("reduce range(64) as $i (0; [., .]) | tojson", "1", "too large"),
+        ("reduce range(64) as $i (0; {a: ., b: .}) | \"\\(.)\"", "1", "too large"),
+        ("reduce range(64) as $i (0; [., .]) | . as $x | [$x] == [$x | .]", "1", "too large"),
+        ("reduce range(64) as $i (0; [., .]) | sort", "1", "too large"),
+        ("until(false; . * .)", "3", "digits"),
+        ("until(false; . + .)", "3", "digits"),
+        (".", &digits, "digits"),
+        ("tonumber", &format!("\"{digits}\""), "digits"),
+        ("(\"a\" * 1000000) as $x | ($x + $x) | indices($x)", "1", "looks for"),
+        ("[range(100000)] as $x | $x | indices($x + [1])", "1", "looks for"),
+    ] {
+        let limits = JqLimits { filter_timeout_ms: 60_000, ..JqLimits::default() };
+        let said = match run(filter, input, &limits) {
+            Ok(outputs) => outputs.concat(),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(expected), "{filter}: {said}");
+    }
+    let error = run("reduce range(64) as $i (0; [., .]) | error", "1", &JqLimits::default()).unwrap_err().to_string();
+    assert!(error.len() < 600 && error.ends_with('…'), "{error}");
+}
+
+#[test]
+fn what_is_put_together_bit_by_bit_stays_quick() {
+    let limits = JqLimits { filter_timeout_ms: 20_000, ..JqLimits::default() };
+    for filter in [
+        "reduce range(20000) as $i ([]; . + [$i]) | length",
+        "reduce range(20000) as $i ({a: []}; .a += [$i]) | .a | length",
+        "reduce range(20000) as $i ({}; .[\"k\\($i)\"] = $i) | length",
+        "[range(20000) | {id: ., name: \"item \\(.)\"}] | map(select(.id >= 0)) | group_by(.id) | length",
+    ] {
+        assert_eq!(run(filter, "null", &limits).unwrap(), ["20000"], "{filter}");
+    }
+}
+
+#[test]
 fn what_a_filter_gives_is_bounded() {
     let limits = JqLimits { max_filter_outputs: 3, max_filter_bytes: 10, ..JqLimits::default() };
     assert_eq!(run("1, 2, 3", "null", &limits).unwrap().len(), 3);
@@ -136,7 +249,7 @@ fn what_a_filter_gives_is_bounded() {
     assert_eq!(name("\"123456789\""), "max_filter_bytes");
     assert_eq!(name("\"12345\", \"678\""), "max_filter_bytes");
     for filter in ["\"x\" * 1e12", "1e12 * \"x\"", "\"x\" | . *= 100000000"] {
-        assert!(run(filter, "null", &limits).unwrap_err().to_string().contains("too often"), "{filter}");
+        assert!(run(filter, "null", &limits).unwrap_err().to_string().contains("too large"), "{filter}");
     }
 }
 
@@ -164,4 +277,37 @@ async fn filters_run_away_from_the_caller_and_errors_name_theirs() {
     assert_eq!(outputs.unwrap(), [vec![Json::parse("1").unwrap()], vec![]]);
     let (number, _) = runner.run(vec![filter("."), filter(".a")], values, JqLimits::default()).await.unwrap_err();
     assert_eq!(number, 1);
+}
+
+#[tokio::test]
+async fn who_leaves_stops_the_filter() {
+    let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
+    let runner = JqRunner::with_turns(Arc::new(clock), 1);
+    let run = |text| {
+        let values = Values { input: Json::null(), variables: Vec::new() };
+        runner.run(vec![Filter::compile(text, &[]).unwrap()], values, JqLimits::default())
+    };
+    let mut endless = Box::pin(run("last(repeat(1))"));
+    assert!(futures::poll!(&mut endless).is_pending());
+    drop(endless);
+    // Its processor is free again, although its time is not over.
+    assert_eq!(run("1").await.unwrap(), [[Json::parse("1").unwrap()]]);
+}
+
+#[tokio::test]
+async fn waiting_for_a_processor_counts() {
+    let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
+    let runner = JqRunner::with_turns(Arc::new(clock.clone()), 1);
+    let run = |text, filter_timeout_ms| {
+        let limits = JqLimits { filter_timeout_ms, ..JqLimits::default() };
+        let values = Values { input: Json::null(), variables: Vec::new() };
+        runner.run(vec![Filter::compile(text, &[]).unwrap()], values, limits)
+    };
+    let mut endless = Box::pin(run("last(repeat(1))", 1_000_000));
+    assert!(futures::poll!(&mut endless).is_pending());
+    let mut waiting = Box::pin(run("1", 50));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    clock.advance(Duration::from_millis(50));
+    let (_, error) = waiting.await.unwrap_err();
+    assert_eq!(error, JqError::Limit { name: "filter_timeout_ms", allowed: "50 ms".to_owned() });
 }

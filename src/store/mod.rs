@@ -77,7 +77,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// a node starts.
     async fn recover(&self) -> Result<usize, StoreError>;
 
-    /// Tasks by id, in the order asked for; `None` for those not there.
+    /// Tasks by id, in the order asked for; `None` for those not there. As many as weigh about [`MAX_TASKS_BYTES`], and at
+    /// least one: of the rest nothing is said.
     async fn tasks(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, StoreError>;
 
     /// A page of tasks, by id.
@@ -103,6 +104,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes what was accepted, then closes. Later calls give [`StoreError::Closed`].
     async fn close(&self);
 }
+
+/// How much [`Store::tasks`] gives at once, in bytes; a single larger task comes alone.
+pub const MAX_TASKS_BYTES: usize = 256 << 10;
 
 /// Names one attempt: the fencing token that every write carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

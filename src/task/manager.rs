@@ -247,8 +247,9 @@ impl TaskManager {
         Ok(self.shared.store.tasks(vec![id]).await?.pop().flatten())
     }
 
-    /// Tasks as they now stand, in the order asked for.
-    pub async fn get_all(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, Error> {
+    /// The first of these tasks as they now stand, in the order asked for: as many as weigh about
+    /// [`MAX_TASKS_BYTES`](crate::store::MAX_TASKS_BYTES), and at least one.
+    pub async fn get_first(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, Error> {
         Ok(self.shared.store.tasks(ids).await?)
     }
 

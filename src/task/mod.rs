@@ -26,7 +26,7 @@ pub use self::{
     manager::TaskManager,
     options::TaskOptions,
     policy::KindPolicy,
-    registry::{KindInfo, KindOptions, KindType},
+    registry::{KindInfo, KindOptions, KindType, check_kind},
     request::StartTask,
     retention::RetentionOptions,
 };

@@ -52,6 +52,18 @@ impl KindOptions {
     }
 }
 
+/// What registering a kind of this name and with this schema of its input would refuse, whatever else is registered.
+pub fn check_kind(name: &str, input_schema: Option<&Json>) -> Result<(), Error> {
+    input_schema_of(name, input_schema).map(drop)
+}
+
+fn input_schema_of(name: &str, schema: Option<&Json>) -> Result<Option<InputSchema>, Error> {
+    if name.is_empty() || name.len() > 100 {
+        return Err(Error::invalid("the name of a kind has 1 to 100 bytes"));
+    }
+    schema.map(|schema| InputSchema::new(name, schema)).transpose()
+}
+
 /// A kind that is registered.
 struct Kind {
     info: Arc<KindInfo>,
@@ -75,11 +87,7 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     pub(super) fn add(&self, info: KindInfo, job: Arc<dyn Job>) -> Result<(), Error> {
-        if info.name.is_empty() || info.name.len() > 100 {
-            return Err(Error::invalid("the name of a kind has 1 to 100 bytes"));
-        }
-        let schema =
-            info.options.input_schema.as_ref().map(|schema| InputSchema::new(&info.name, schema)).transpose()?;
+        let schema = input_schema_of(&info.name, info.options.input_schema.as_ref())?;
         let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
         if kinds.contains_key(&info.name) {
             return Err(Error::new(ErrorCode::Conflict, format!("there is already a kind `{}`", info.name)));

@@ -103,8 +103,7 @@ test("what is shown changes when the task does", async () => {
   await page.goto(server.page);
   await runTab(page, "WatchProgress", { id });
   await shown(page, /"status": "RUNNING"/);
-  const { errors } = await server.post("mutation($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }", { id });
-  assert.equal(errors, undefined);
+  await server.cancel(id);
   await shown(page, /"status": "CANCELLED"/);
   await page.close();
 });
@@ -132,6 +131,30 @@ test("after a lost connection the page names the cursor it had come to", async (
   await startAndWatch(page);
   assert.equal(inits.length, 2);
   assert.deepEqual(inits, [{}, cursors[2]]);
+  await page.close();
+});
+
+test("after a crash of the server the page goes on where it was", async (t) => {
+  let own = await startServer();
+  t.after(() => own.stop());
+  const id = await own.simulate({ steps: 2, stepMs: 3_600_000 });
+  const page = await openPage(browser, fromPackages());
+  const seen = [];
+  page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
+    const { type, payload: result } = JSON.parse(payload);
+    if (type === "next") seen.push(result.data.taskEvents.seq);
+  }));
+  await page.goto(own.page);
+  await runTab(page, "WatchEvents", { id });
+  await shown(page, /"status": "RUNNING"/);
+  const refused = page.waitForEvent("websocket").then((socket) => socket.waitForEvent("socketerror"));
+  await own.crash();
+  await refused;
+  own = await startServer({ data: own.data, port: own.port });
+  await shown(page, /"code": "ATTEMPT_LOST"|"attempt": 2/);
+  await own.cancel(id);
+  await shown(page, /"status": "CANCELLED"/);
+  assert.deepEqual(seen, seen.map((_, index) => index + 1));
   await page.close();
 });
 

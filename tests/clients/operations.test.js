@@ -1,13 +1,20 @@
-// Queries and mutations, over HTTP with fetch and over a WebSocket with the stock client: the same answers.
+// Queries and mutations, with fetch and with stock clients: the same answers.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { parse } from "graphql";
+import { connect as connectExample, examples } from "./support/examples.js";
 import { startServer } from "./support/server.js";
 import { codes, connect, run } from "./support/websocket.js";
 
 let server;
 before(async () => (server = await startServer()));
 after(() => server?.stop());
+
+/** Without the `__typename` that a cache asks for. */
+const plain = (data) => JSON.parse(JSON.stringify(data ?? null, (name, value) => (name === "__typename" ? undefined : value)));
+const isMutation = (query) => query.startsWith("mutation");
+const client = (name) => connectExample(examples[name], server.endpoint);
 
 const transports = {
   fetch: async (query, variables) => {
@@ -18,6 +25,33 @@ const transports = {
     const { data, errors } = await run(connect(server), query, variables);
     assert.ok(data.length <= 1);
     return { data: data[0] ?? null, errors };
+  },
+  "graphql-sse": async (query, variables) => {
+    const results = [];
+    for await (const result of client("graphql-sse").iterate({ query, variables })) results.push(result);
+    assert.equal(results.length, 1);
+    const [{ data, errors = [] }] = results;
+    return { data: data ?? null, errors };
+  },
+  "Apollo Client": async (query, variables) => {
+    const apollo = client("apollo-websocket");
+    const [document, errorPolicy] = [parse(query), "all"];
+    const { data, error } = await (isMutation(query)
+      ? apollo.mutate({ mutation: document, variables, errorPolicy })
+      : apollo.query({ query: document, variables, errorPolicy }));
+    return { data: plain(data), errors: error?.errors ?? [] };
+  },
+  urql: async (query, variables = {}) => {
+    const urql = client("urql-websocket");
+    const { data, error } = await (isMutation(query) ? urql.mutation(query, variables) : urql.query(query, variables));
+    assert.equal(error?.networkError, undefined);
+    return { data: plain(data), errors: error?.graphQLErrors ?? [] };
+  },
+  Relay: async (text, variables = {}) => {
+    const operationKind = isMutation(text) ? "mutation" : "query";
+    const network = client("relay").getNetwork();
+    const { data, errors = [] } = await network.execute({ id: null, name: "", metadata: {}, operationKind, text }, variables, {}).toPromise();
+    return { data: data ?? null, errors };
   },
 };
 

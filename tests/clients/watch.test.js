@@ -1,14 +1,15 @@
-// A task watched with the stock client: from its start to its end, and across lost connections.
+// A task watched with a stock client: from its start to its end, and by those who leave and come back.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { assertRecord } from "./support/record.js";
 import { startServer } from "./support/server.js";
-import { connect, resuming, run } from "./support/websocket.js";
+import { connect, run } from "./support/websocket.js";
 
 const EVENTS = `subscription($id: ID!, $after: String) {
   taskEvents(id: $id, after: $after) {
-    __typename seq attempt cursor
-    ... on TaskStatusChanged { status result error { code } }
+    __typename seq cursor
+    ... on TaskStatusChanged { status result }
     ... on TaskProgressed { percent }
   }
 }`;
@@ -24,14 +25,6 @@ const EVENTS_OF_TEN_STEPS = 13;
 let server;
 before(async () => (server = await startServer()));
 after(() => server?.stop());
-
-/** The record of a task has no gap, no duplicate, these statuses, and ends well. */
-function assertComplete(events, statuses = ["PENDING", "RUNNING", "COMPLETED"]) {
-  assert.deepEqual(events.map((event) => event.seq), Array.from(events, (_, index) => index + 1));
-  const changes = events.filter((event) => event.__typename === "TaskStatusChanged");
-  assert.deepEqual(changes.map((event) => event.status), statuses);
-  assert.equal(events.at(-1).status, "COMPLETED");
-}
 
 /** What is seen until `leave` says so about an event; then the connection is lost without a goodbye. */
 async function watchUntil(leave, variables) {
@@ -53,7 +46,7 @@ test("a task is watched from PENDING to COMPLETED", async () => {
   const { data, errors } = await run(connect(server), EVENTS, { id });
   const events = data.map((answer) => answer.taskEvents);
   assert.deepEqual(errors, []);
-  assertComplete(events);
+  assertRecord(events);
   assert.equal(events.length, EVENTS_OF_TEN_STEPS);
   const percents = events.filter((event) => event.__typename === "TaskProgressed").map((event) => event.percent);
   assert.deepEqual(percents, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
@@ -67,7 +60,7 @@ test("who leaves in the middle comes back with `after` and misses nothing", asyn
   assert.deepEqual(errors, []);
   const rest = data.map((answer) => answer.taskEvents);
   assert.ok(seen.length >= 3 && rest.length >= 1, `${seen.length} and ${rest.length} events`);
-  assertComplete([...seen, ...rest]);
+  assertRecord([...seen, ...rest]);
 });
 
 test("after every single event one can leave and come back", async () => {
@@ -76,50 +69,14 @@ test("after every single event one can leave and come back", async () => {
   while (seen.at(-1)?.status !== "COMPLETED") {
     seen.push(...(await watchUntil(() => true, { id, after: seen.at(-1)?.cursor })));
   }
-  assertComplete(seen);
-});
-
-test("the client's own retry goes on after the cursor in its connection parameters", async () => {
-  const id = await server.simulate(TEN_STEPS);
-  const client = connect(server, { ...resuming(), retryWait: async () => {} });
-  const events = [];
-  for await (const { data } of client.iterate({ query: EVENTS, variables: { id } })) {
-    events.push(data.taskEvents);
-    if (data.taskEvents.percent === 30 || data.taskEvents.percent === 70) client.cut();
-  }
-  assert.equal(client.connections(), 3);
-  assertComplete(events);
-});
-
-test("the client's own retry goes on after a crash of the server, and so does the task", async (t) => {
-  let own = await startServer();
-  t.after(() => own.stop());
-  const address = { websocket: own.websocket };
-  const id = await own.simulate(TEN_STEPS);
-  let restarted;
-  const client = connect(address, { ...resuming(), retryWait: () => restarted });
-  const restart = async () => {
-    await own.crash();
-    own = await startServer({ data: own.data });
-    address.websocket = own.websocket;
-  };
-  const events = [];
-  for await (const { data } of client.iterate({ query: EVENTS, variables: { id } })) {
-    events.push(data.taskEvents);
-    if (data.taskEvents.percent === 50) restarted ??= restart();
-  }
-  assert.equal(client.connections(), 2);
-  assertComplete(events, ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]);
-  const lost = events.find((event) => event.error);
-  assert.deepEqual([lost.status, lost.error.code], ["PENDING", "ATTEMPT_LOST"]);
-  assert.ok(events.every((event) => (event.attempt <= 1) === (event.seq <= lost.seq)), "each attempt's events in one row");
+  assertRecord(seen);
 });
 
 test("a finished task is replayed from its first event, and the stream ends", async () => {
   const id = await server.simulate({ steps: 2, stepMs: 0 });
   await run(connect(server), PROGRESS, { id });
   const replays = [await run(connect(server), EVENTS, { id }), await run(connect(server), EVENTS, { id })];
-  assertComplete(replays[0].data.map((answer) => answer.taskEvents));
+  assertRecord(replays[0].data.map((answer) => answer.taskEvents));
   assert.deepEqual(replays[0], replays[1]);
 });
 

@@ -64,6 +64,19 @@ async fn without_the_token_nothing_is_executed() {
 }
 
 #[tokio::test]
+async fn a_token_in_the_url_is_none() {
+    let server = guarded().await;
+    for name in ["token", "access_token", "authorization"] {
+        let url = format!("{}?query=%7Bhello%7D&{name}={TOKEN}", server.url());
+        assert_eq!(client().get(&url).send().await.unwrap().status(), 401, "{name}");
+    }
+    let mut socket =
+        Socket::connect_to(server.address, &format!("/graphql?token={TOKEN}"), "graphql-transport-ws").await;
+    socket.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(socket.close_code().await, 4403);
+}
+
+#[tokio::test]
 async fn streams_need_the_token_too() {
     let server = guarded().await;
     for accept in ["text/event-stream", "multipart/mixed;subscriptionSpec=1.0"] {
@@ -171,9 +184,63 @@ async fn an_event_source_of_another_site_is_refused() {
 async fn on_the_loopback_another_host_name_is_refused() {
     let server = toy(AccessOptions { loopback_only: true, ..AccessOptions::default() }).await;
     assert_eq!(ask(&server, &[("host", "evil.example")]).await, (StatusCode::FORBIDDEN, json!("FORBIDDEN")));
-    assert_eq!(ask(&server, &[("host", "localhost:1")]).await.0, StatusCode::OK);
+    for host in ["localhost:1", "LocalHost", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:8000", "a.localhost"] {
+        assert_eq!(ask(&server, &[("host", host)]).await.0, StatusCode::OK, "{host}");
+    }
+    for host in [
+        "evil.example:8000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil-localhost",
+        "localhost.",
+        "127.0.0.1.",
+        "[::2]",
+        "[::ffff:7f00:1]",
+        "::1",
+        "0.0.0.0",
+        "0177.0.0.1",
+        "2130706433",
+        "10.0.0.1",
+        "localhost@evil.example",
+        "user@localhost",
+    ] {
+        assert_eq!(ask(&server, &[("host", host)]).await.0, StatusCode::FORBIDDEN, "{host}");
+    }
+    let absolute = "GET http://evil.example/graphql?query=%7Bhello%7D HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(Raw::send(server.address, absolute).await.status, 403);
     assert_eq!(upgrade(&server, "Host: evil.example\r\nOrigin: http://evil.example\r\n").await, 403);
     assert_eq!(upgrade(&server, "Host: 127.0.0.1\r\n").await, 101);
+}
+
+#[tokio::test]
+async fn without_allowed_origins_no_page_of_another_site_is_told_anything() {
+    let server = toy(AccessOptions::default()).await;
+    for method in ["OPTIONS", "POST", "GET"] {
+        let request = format!(
+            "{method} /graphql?query=%7Bhello%7D HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\
+             Access-Control-Request-Method: POST\r\nContent-Length: 0\r\n\r\n"
+        );
+        let raw = Raw::send(server.address, request).await;
+        assert_eq!(raw.status, 403, "{method}");
+        assert!(raw.headers.keys().all(|name| !name.starts_with("access-control-")), "{:?}", raw.headers);
+    }
+    let own = "OPTIONS /graphql HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let raw = Raw::send(server.address, own).await;
+    assert_eq!((raw.status, raw.header("allow")), (405, "GET, POST"));
+}
+
+#[tokio::test]
+async fn a_preflight_grants_no_way_into_a_private_network() {
+    for origin in ["https://app.example", "*"] {
+        let server = toy(AccessOptions { allowed_origins: vec![origin.to_owned()], ..AccessOptions::default() }).await;
+        let request = "OPTIONS /graphql HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\n\
+            Access-Control-Request-Method: POST\r\nAccess-Control-Request-Private-Network: true\r\n\r\n";
+        let raw = Raw::send(server.address, request).await;
+        assert_eq!((raw.status, raw.header("access-control-allow-origin")), (200, origin));
+        for absent in ["access-control-allow-private-network", "access-control-allow-credentials"] {
+            assert_eq!(raw.header(absent), "", "{origin}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -193,6 +260,7 @@ async fn pages_of_allowed_origins_may_ask_and_read() {
     for allowed in ["authorization", "content-type", "last-event-id"] {
         assert!(header("access-control-allow-headers").contains(allowed), "{allowed}");
     }
+    assert_eq!(upgrade(&server, "Origin: https://app.example\r\nSec-Fetch-Site: cross-site\r\n").await, 101);
     let response = preflight("https://evil.example").send().await.unwrap();
     assert_eq!(response.headers().get("access-control-allow-origin"), None);
     let request = client().post(server.url()).json(&json!({ "query": HELLO })).bearer_auth(TOKEN);

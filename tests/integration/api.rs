@@ -314,6 +314,25 @@ async fn a_list_is_watched_from_sync_on() {
 }
 
 #[tokio::test]
+async fn a_watched_list_tells_each_change_with_its_whole_task_also_when_tasks_are_large() {
+    let server = server().await;
+    let document = "subscription { tasksChanged(filter: { statuses: [PENDING] }) { change id task { id input } } }";
+    let mut changes = std::pin::pin!(server.subscribe(request(document, json!({}))));
+    assert_eq!(changes.next().await.unwrap()["data"]["tasksChanged"]["change"], "SYNC");
+    let later = "2999-01-01T00:00:00Z";
+    let tasks: Vec<_> = (0..20)
+        .map(|number| json!({ "kind": "wait", "runAt": later, "input": format!("{number}{}", "x".repeat(100_000)) }))
+        .collect();
+    let document = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: { tasks: $tasks }) { tasks { id } } }";
+    let started = server.data(document, json!({ "tasks": tasks })).await["startTasks"]["tasks"].clone();
+    for (number, task) in started.as_array().unwrap().iter().enumerate() {
+        let change = changes.next().await.unwrap()["data"]["tasksChanged"].clone();
+        assert_eq!((&change["change"], &change["id"]), (&json!("ENTERED"), &task["id"]));
+        assert_eq!((&change["task"]["id"], &change["task"]["input"]), (&task["id"], &tasks[number]["input"]));
+    }
+}
+
+#[tokio::test]
 async fn a_data_stream_counts_its_rows_and_has_its_own_id() {
     let server = server().await;
     let document = "subscription($first: Int) { dataStream(source: \"random\", first: $first) {

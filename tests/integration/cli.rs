@@ -155,11 +155,24 @@ fn checking_finds_what_starting_would_and_starts_nothing() {
             "meanwhile: m.toml:2:9: `joins.a.shape`: is not a jq filter",
         ),
         ("[sources", "meanwhile: m.toml:1:"),
+        ("[kinds.simulat]\nmax_attempts = 3", "meanwhile: m.toml:1:8: `kinds.simulat`: there is no such kind"),
+        ("[kinds.collect]\ncommand = [\"ls\"]", "meanwhile: m.toml:2:11: `kinds.collect`: there is already a kind"),
+        (
+            "[kinds.a]\ncommand = [\"ls\"]\ninput_schema = { type = 1 }",
+            "meanwhile: m.toml:2:11: `kinds.a`: the input schema of kind `a` is not a valid JSON Schema",
+        ),
+        ("[server]\ngraphiql_assets = \"nowhere\"", "meanwhile: "),
     ] {
         fs::write(folder.path().join("m.toml"), text).unwrap();
         let (code, message) = failure(&meanwhile(folder.path(), &["check", "--config", "m.toml"], &[]));
         assert_eq!((code, message.lines().count()), (78, 1), "{message}");
         assert!(message.starts_with(expected), "{message}");
+        // Starting says the same.
+        let args = ["--listen", "127.0.0.1:0", "--data", "data", "--config", "m.toml"];
+        let listens_elsewhere = text.contains("listen =");
+        let args = if listens_elsewhere { &args[2..] } else { &args[..] };
+        assert_eq!(failure(&meanwhile(folder.path(), args, &[])), (78, message));
+        let _ = fs::remove_dir_all(folder.path().join("data"));
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

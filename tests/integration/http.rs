@@ -56,6 +56,9 @@ async fn json_is_answered_with_json_unless_the_newer_type_is_preferred() {
             "application/graphql-response+json; charset=utf-8",
         ),
         (Some("application/graphql-response+json;q=0.2, application/json;q=0.9"), "application/json; charset=utf-8"),
+        (Some("application/json;q=0, */*"), "application/graphql-response+json; charset=utf-8"),
+        (Some("text/event-stream, application/json;q=0.1"), "application/json; charset=utf-8"),
+        (Some("multipart/mixed;subscriptionSpec=1.0, application/json"), "application/json; charset=utf-8"),
     ] {
         for request in [query(&server, "{ hello }"), get(&server, "{ hello }")] {
             let request = match accept {
@@ -73,9 +76,13 @@ async fn json_is_answered_with_json_unless_the_newer_type_is_preferred() {
 #[tokio::test]
 async fn what_fits_no_accepted_type_is_406() {
     let server = ToyServer::start().await;
-    let (status, body) = answer(query(&server, "mutation { touch }").header("accept", "text/html")).await;
-    assert_eq!(status, 406);
-    assert!(body["errors"][0]["message"].as_str().unwrap().contains("application/json"), "{body}");
+    let unfit = ["text/html", "image/*, text/*", "*/*;q=0", "application/json;q=0.0", "multipart/mixed", "json"];
+    for accept in unfit {
+        let response = query(&server, "mutation { touch }").header("accept", accept).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), header(&response, "vary")), (406, "Accept"), "{accept}");
+        let body: Value = response.json().await.unwrap();
+        assert!(body["errors"][0]["message"].as_str().unwrap().contains("application/json"), "{body}");
+    }
     assert_eq!(server.hands.touched.load(Ordering::SeqCst), 0);
 }
 
@@ -83,7 +90,18 @@ async fn what_fits_no_accepted_type_is_406() {
 async fn a_malformed_request_is_400_whatever_is_accepted() {
     let server = ToyServer::start().await;
     for accept in ["application/json", GRAPHQL_RESPONSE, "*/*"] {
-        for body in ["", "{", "null", "{}", r#"{"query":1}"#, r#"{"query":"{hello}","variables":1}"#, "[]", "[1]"] {
+        for body in [
+            "",
+            "{",
+            "null",
+            "{}",
+            r#"{"query":1}"#,
+            r#"{"query":"{hello}","variables":1}"#,
+            r#"{"query":"{hello}","operationName":1}"#,
+            r#"{"query":"{hello}","extensions":1}"#,
+            "[]",
+            "[1]",
+        ] {
             let (status, answer) = answer(post(&server, body).header("accept", accept)).await;
             assert_eq!(status, 400, "{accept} {body}");
             assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_REQUEST", "{answer}");
@@ -192,6 +210,29 @@ async fn a_list_of_requests_is_answered_in_its_order() {
 }
 
 #[tokio::test]
+async fn a_fault_of_one_request_in_a_list_leaves_the_others_their_answers() {
+    let server = ToyServer::start().await;
+    let requests = json!([{ "query": "mutation { touch }" }, { "query": "{ panic }" }, { "query": "{ hello }" }]);
+    let (status, body) = answer(post(&server, requests.to_string())).await;
+    assert_eq!(status, 200);
+    assert_eq!((&body[0]["data"], &body[2]["data"]), (&json!({ "touch": 1 }), &json!({ "hello": "world" })));
+    assert_eq!(body[1]["errors"][0]["extensions"]["code"], "INTERNAL", "{body}");
+}
+
+#[tokio::test]
+async fn nothing_is_compressed_so_that_no_stream_is_held_back() {
+    let server = ToyServer::start().await;
+    for (accept, text) in [("application/json", "{ hello }"), ("text/event-stream", "subscription { silence }")] {
+        let request =
+            query(&server, text).header("accept", accept).header("accept-encoding", "gzip, deflate, br, zstd");
+        let mut response = request.send().await.unwrap();
+        assert_eq!((response.status().as_u16(), header(&response, "content-encoding")), (200, ""));
+        // It comes although there is no end.
+        assert!(response.chunk().await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_list_over_the_limit_is_refused_and_the_limit_named() {
     let options = HttpOptions { max_batch_requests: 2, ..HttpOptions::default() };
     let server = ToyServer::with(options, |_| {}).await;
@@ -209,7 +250,9 @@ async fn a_subscription_over_plain_json_is_told_where_to_go() {
         let (status, body) = answer(query(&server, "subscription { silence }").header("accept", accept)).await;
         assert_eq!(status, expected);
         let message = body["errors"][0]["message"].as_str().unwrap();
-        assert!(message.contains("graphql-transport-ws"), "{message}");
+        for transport in ["graphql-transport-ws", "text/event-stream", "multipart/mixed; subscriptionSpec=1.0"] {
+            assert!(message.contains(transport), "{message}");
+        }
     }
     assert_eq!(*server.hands.streams.borrow(), 0);
 }

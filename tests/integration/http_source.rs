@@ -124,6 +124,12 @@ async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
             ErrorCode::LimitExceeded,
             "over its limit `max_bytes`",
         ),
+        ("/flood/blank-lines", "format = \"ndjson\"\nmax_bytes = 100000", ErrorCode::LimitExceeded, "`max_bytes`"),
+        ("/lines/long", "format = \"ndjson\"\nmax_row_bytes = 99", ErrorCode::LimitExceeded, "`max_row_bytes`"),
+        ("/endless-head/fields", "", ErrorCode::Unavailable, "lost the connection to its server"),
+        ("/endless-head/answers", quick, ErrorCode::Timeout, "gave no row within 300 ms"),
+        ("/compressed", "", ErrorCode::Unavailable, "compressed, which was not asked for"),
+        ("/compressed", lines, ErrorCode::Unavailable, "compressed, which was not asked for"),
         ("/text/%7B%22a%22:", "", ErrorCode::Unavailable, "was answered with what is not JSON: "),
         ("/text/1,2", "", ErrorCode::Unavailable, "what is not JSON: "),
         ("/text/", "", ErrorCode::Unavailable, "what is not JSON: "),
@@ -141,6 +147,7 @@ async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
         );
     }
     assert_eq!(one(&peer, "/bytes/1000", "max_bytes = 1000").await.unwrap().len(), 1);
+    assert_eq!(one(&peer, "/lines/long", "format = \"ndjson\"\nmax_row_bytes = 100").await.unwrap().len(), 3);
 }
 
 #[tokio::test]

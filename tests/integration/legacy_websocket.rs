@@ -180,6 +180,22 @@ async fn limits_hold_as_with_the_newer_one() {
 }
 
 #[tokio::test]
+async fn sizes_and_rates_are_limited_as_with_the_newer_one() {
+    let mut options = HttpOptions::default();
+    (options.websocket.max_message_bytes, options.websocket.max_messages_per_second) = (1_000, 5);
+    let server = ToyServer::with(options, |_| {}).await;
+    let mut large = ready(&server).await;
+    large.send_text(format!("{:1000}", r#"{"type":"stop","id":"x"}"#)).await;
+    large.send_text(" ".repeat(1_001)).await;
+    assert_eq!(large.closed().await.0, 1009);
+    let mut quick = ready(&server).await;
+    for _ in 0..5 {
+        quick.send_text(r#"{"type":"stop","id":"x"}"#).await;
+    }
+    assert_eq!(quick.closed().await.0, 1013);
+}
+
+#[tokio::test]
 async fn a_cursor_in_the_payload_goes_to_its_operation_and_draining_closes_with_1012() {
     let server = ToyServer::start().await;
     let mut socket = Socket::connect(server.address, PROTOCOL).await;

@@ -66,15 +66,21 @@ async fn each_limit_of_documents_admits_what_is_at_it_and_is_named_beyond() {
             max_document_nesting: 3,
             max_depth: 1,
             max_complexity: 4,
+            page_entries: 50,
             max_aliases: 2,
             max_root_fields: 4,
             max_directives: 1,
+            introspection: true,
         };
     })
     .await;
     for (within, beyond, name) in [
         (format!("{:60}", "{ hello }"), format!("{:61}", "{ hello }"), "max_document_bytes"),
-        ("{a:hello b:hello hello}".into(), "{a:hello b:hello echo(number:1) hello}".into(), "max_document_tokens"),
+        (
+            "query Q{a:hello b:hello hello hello}".into(),
+            "query Q{a:hello b:hello hello hello}!".into(),
+            "max_document_tokens",
+        ),
         ("{...{...{hello}}}".into(), "{...{...{...{hello}}}}".into(), "max_document_nesting"),
         ("{__typename}".into(), "{__schema{queryType}}".into(), "max_depth"),
         ("{a:hello b:hello}".into(), "{a:hello b:hello c:hello}".into(), "max_aliases"),

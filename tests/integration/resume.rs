@@ -6,92 +6,20 @@
 //! MEANWHILE_CUT_STEP=1 cargo test --release --test integration resume:: -- --nocapture
 //! ```
 
-use std::{fs, net::SocketAddr, process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
-use meanwhile::{
-    clock::{Clock, SystemClock},
-    graphql::{Api, ApiOptions},
-    http::{HttpContext, HttpOptions, routes},
-    journal::JournalOptions,
-    model::TaskId,
-    shutdown::Shutdown,
-    source::Sources,
-    store::{
-        Store,
-        sqlite::{SqliteOptions, SqliteStore},
-    },
-    task::{JobContext, StartTask, TaskManager, TaskOptions},
-};
+use meanwhile::journal::EventCursor;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
+use tokio::sync::watch;
 
 use crate::support::{
-    follower::{Follower, Transport},
-    proxy::Proxy,
+    follower::{Follower, Stream},
+    here::Here,
+    proxy::{Cut, Proxy},
     server::{Server, data},
+    subscription::Transport,
 };
-
-/// The API in this process, with its parts in the test's hands.
-struct Here {
-    address: SocketAddr,
-    context: HttpContext,
-    manager: TaskManager,
-    store: Arc<dyn Store>,
-    /// A chunk of a `paced` task for each permit.
-    pace: Arc<Semaphore>,
-    _folder: tempfile::TempDir,
-}
-
-impl Here {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(folder.path(), &SqliteOptions::default(), clock.clone()).unwrap());
-        let (options, journal) = (TaskOptions::default(), JournalOptions::default());
-        let manager = TaskManager::open(store.clone(), clock.clone(), options, journal, 1).await.unwrap();
-        let pace = Arc::new(Semaphore::new(0));
-        let paced = pace.clone();
-        let chunks = move |ctx: JobContext, count: u64| {
-            let pace = paced.clone();
-            async move {
-                for number in 0..count {
-                    pace.acquire().await.unwrap().forget();
-                    ctx.chunk(&json!({ "number": number, "text": "x".repeat(20) })).await?;
-                }
-                Ok(count)
-            }
-        };
-        manager.register("paced", chunks).unwrap();
-        let api = Api::new(manager.clone(), Sources::new(clock.clone()), ApiOptions::default(), 1);
-        let context = HttpContext::new(clock, Shutdown::new());
-        let app = routes(api, HttpOptions::default(), context.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let served = context.clone();
-        tokio::spawn(
-            async move { meanwhile::http::serve(listener, app, &HttpOptions::default().sockets, &served).await },
-        );
-        Self { address, context, manager, store, pace, _folder: folder }
-    }
-
-    async fn task(&self, chunks: u64) -> TaskId {
-        let request = StartTask { input: json!(chunks).into(), ..StartTask::new("paced") };
-        self.manager.start(request).await.unwrap().id
-    }
-
-    /// The events as they are read without any trouble.
-    async fn journal(&self, task: &str) -> Vec<Value> {
-        let mut follower = Follower::new(Transport::WebSocket, &format!("http://{}/graphql", self.address), task);
-        follower.run().await;
-        assert_eq!(follower.connections, 1);
-        follower.record
-    }
-}
 
 fn is_whole(record: &[Value], what: &str) {
     let numbers: Vec<u64> = record.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
@@ -115,8 +43,8 @@ async fn cut_after_any_byte_the_record_is_whole_on_every_transport() {
         let proxy = Proxy::start(Some(here.address)).await;
         for first in (1..).step_by(step) {
             // The next connection gets further by some bytes that are no multiple, and the one after it to the end.
-            let mut budgets = [first, first * 2 + 7].into_iter();
-            proxy.set_budget(move |_| budgets.next().unwrap_or(usize::MAX));
+            let mut budgets = [first, first * 2 + 7].into_iter().map(Cut::Bytes);
+            proxy.set_budget(move |_| budgets.next().unwrap_or(Cut::Never));
             let mut follower = Follower::new(transport, &proxy.url(), &task);
             follower.run().await;
             assert_eq!(follower.record, journal, "{transport:?}, cut after {first} bytes");
@@ -132,6 +60,63 @@ async fn cut_after_any_byte_the_record_is_whole_on_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_after_any_number_of_events_the_record_is_whole_on_every_transport() {
+    let here = Here::start().await;
+    here.pace.add_permits(10);
+    let task = here.task(10).await.to_string();
+    let journal = here.journal(&task).await;
+    for transport in Transport::ALL {
+        let proxy = Proxy::start(Some(here.address)).await;
+        for events in 1..=journal.len() {
+            proxy.set_budget(move |_| Cut::Events(events));
+            let before = proxy.cuts();
+            let mut follower = Follower::new(transport, &proxy.url(), &task);
+            follower.run().await;
+            assert_eq!(follower.record, journal, "{transport:?}, cut after {events} events each");
+            // Each connection but the last shows so many events, and no more.
+            assert_eq!(follower.connections, journal.len().div_ceil(events), "{transport:?}, {events}");
+            assert_eq!(proxy.cuts() - before, follower.connections - 1, "{transport:?}, {events}");
+        }
+    }
+}
+
+/// Which event a state of `taskProgress` is of.
+fn state_number(state: &Value) -> u64 {
+    state["cursor"].as_str().unwrap().parse::<EventCursor>().unwrap().seq
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_while_it_is_live_progress_repeats_nothing_and_skips_no_status_on_every_transport() {
+    let here = Here::start().await;
+    for transport in Transport::ALL {
+        for round in 0..5 {
+            let task = here.task_of("retried", 4).await;
+            let proxy = Proxy::start(Some(here.address)).await;
+            let mut random = StdRng::seed_from_u64(round);
+            proxy.set_budget(move |_| match random.random_bool(0.5) {
+                true => Cut::Bytes(random.random_range(1..1500)),
+                false => Cut::Events(random.random_range(1..3)),
+            });
+            let mut follower = Follower::new(transport, &proxy.url(), &task.to_string()).of(Stream::Progress);
+            // Each attempt has at least one status, which lets the next one run.
+            follower.pace = Some((here.pace.clone(), 3));
+            follower.run().await;
+            let numbers: Vec<u64> = follower.record.iter().map(state_number).collect();
+            assert!(numbers.is_sorted_by(|first, second| first < second), "{transport:?}: {numbers:?}");
+            // Every status from the first one that was seen on.
+            let events = here.journal(&task.to_string()).await;
+            let statuses = |of: &[Value], number: &dyn Fn(&Value) -> u64| -> Vec<u64> {
+                let is_status = |event: &&Value| event["status"].is_string();
+                of.iter().filter(is_status).map(number).filter(|number| *number >= numbers[0]).collect()
+            };
+            let told = statuses(&events, &|event| event["seq"].as_u64().unwrap());
+            assert!(told.iter().all(|number| numbers.contains(number)), "{transport:?}: of {told:?} {numbers:?}");
+            assert_eq!(follower.record.last().unwrap()["status"], "COMPLETED");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_while_it_is_live_the_record_is_whole_on_every_transport() {
     let here = Here::start().await;
     let count = number("MEANWHILE_LIVE_CHUNKS").unwrap_or(150) as u64;
@@ -141,10 +126,10 @@ async fn cut_while_it_is_live_the_record_is_whole_on_every_transport() {
     for (number, transport) in Transport::ALL.into_iter().enumerate() {
         let proxy = Proxy::start(Some(here.address)).await;
         let mut random = StdRng::seed_from_u64(number as u64);
-        proxy.set_budget(move |_| random.random_range(1..2500));
+        proxy.set_budget(move |_| Cut::Bytes(random.random_range(1..2500)));
         let mut follower = Follower::new(transport, &proxy.url(), &task);
         // The task goes on as they do.
-        follower.pace = Some(here.pace.clone());
+        follower.pace = Some((here.pace.clone(), 1));
         followers.spawn(async move {
             follower.run().await;
             (transport, follower.record, proxy.cuts())
@@ -165,7 +150,7 @@ async fn events_pruned_under_a_subscriber_are_one_gap_on_every_transport() {
     for transport in Transport::ALL {
         let id = here.task(10).await;
         here.pace.add_permits(4);
-        let mut follower = Follower::new(transport, &format!("http://{}/graphql", here.address), &id.to_string());
+        let mut follower = Follower::new(transport, &here.url(), &id.to_string());
         // It leaves in the middle.
         follower.leave_at = Some(SEEN);
         assert!(!follower.connect_once().await);

@@ -64,6 +64,7 @@ conforms! {
     cancelling_is_immediate_when_pending_and_a_request_when_running
     an_ended_task_can_be_retried_as_a_new_one
     lists_page_both_ways_and_filter
+    tasks_by_id_come_in_the_order_asked_for_and_large_ones_a_few_at_a_time
     counting_stops_at_the_cap
     statistics_count_by_kind_and_status_and_measure_what_completed_last
     events_come_in_pages_and_by_type

@@ -263,7 +263,8 @@ async fn one_stream_too_many_is_503_and_names_the_limit() {
     let mut first = post(&server, "subscription { silence }").await;
     first.until("\n\n").await;
     let mut second = post(&server, "subscription { silence }").await;
-    assert_eq!(second.status, 503);
+    let extensions = json!({ "code": "LIMIT_EXCEEDED", "limit": "max_streams" });
+    assert_eq!((second.status, &second.json().await["errors"][0]["extensions"]), (503, &extensions));
     drop(first);
     server.none_open().await;
     second = post(&server, "{ hello }").await;

@@ -10,8 +10,8 @@ use meanwhile::{
         TaskId, TaskStatus, code,
     },
     store::{
-        Attempt, EventQuery, KindStatistics, NewEvent, Order, StatisticsQuery, Store, StoreError, TaskFilter,
-        TaskQuery, TaskTimes,
+        Attempt, EventQuery, KindStatistics, MAX_TASKS_BYTES, NewEvent, Order, StatisticsQuery, Store, StoreError,
+        TaskFilter, TaskQuery, TaskTimes,
     },
 };
 
@@ -306,6 +306,28 @@ pub(crate) async fn lists_page_both_ways_and_filter(place: &impl Place) {
     assert_eq!(list(span, Order::OldestFirst, None, None, 20).await.0, [ids[3], ids[4]]);
     let nothing = TaskFilter { kinds: vec!["none".into()], ..TaskFilter::default() };
     assert_eq!(list(nothing, Order::NewestFirst, None, None, 20).await, (vec![], false));
+}
+
+pub(crate) async fn tasks_by_id_come_in_the_order_asked_for_and_large_ones_a_few_at_a_time(place: &impl Place) {
+    let store = place.open(&clock());
+    let text = "x".repeat(MAX_TASKS_BYTES / 3);
+    let large = NewTask { input: Json::from(serde_json::Value::from(text)), ..new_task("k") };
+    let (small, first, second, third) = (
+        start(&*store, new_task("k")).await.id,
+        start(&*store, large.clone()).await.id,
+        start(&*store, large.clone()).await.id,
+        start(&*store, large).await.id,
+    );
+    let nobody = TaskId::from_i64(7);
+    let ids = |tasks: Vec<Option<Task>>| tasks.into_iter().map(|task| task.map(|task| task.id)).collect::<Vec<_>>();
+    let read = async |wanted: &[TaskId]| ids(store.tasks(wanted.to_vec()).await.unwrap());
+    assert_eq!(read(&[second, nobody, small]).await, [Some(second), None, Some(small)]);
+    assert_eq!(read(&[first, second, third, small]).await, [Some(first), Some(second)]);
+    assert_eq!(read(&[]).await, []);
+    let text = "x".repeat(MAX_TASKS_BYTES + 1);
+    let larger = NewTask { input: Json::from(serde_json::Value::from(text)), ..new_task("k") };
+    let larger = start(&*store, larger).await.id;
+    assert_eq!(read(&[larger, small]).await, [Some(larger)]);
 }
 
 pub(crate) async fn counting_stops_at_the_cap(place: &impl Place) {

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use async_graphql::{Enum, ID, SimpleObject};
 use futures::{Stream, stream};
@@ -10,7 +10,7 @@ use crate::{
         task::TaskObject,
     },
     journal::{Changed, Changes},
-    model::TaskId,
+    model::{Task, TaskId},
     store::TaskFilter,
     task::TaskManager,
 };
@@ -66,7 +66,7 @@ struct Watcher {
     seen: VecDeque<(TaskId, Move)>,
 }
 
-/// Tasks read at once: whole, so few.
+/// The most tasks read at once. They are whole, so the store gives fewer when they are large.
 const READ_TASKS: usize = 16;
 
 /// The changes of tasks that fit the filter. Without `wants_tasks` no task is read.
@@ -116,21 +116,31 @@ impl Watcher {
 
     /// Makes some of what was seen ready.
     async fn prepare(&mut self) -> Result<(), Error> {
-        let count = self.seen.len().min(if self.wants_tasks { READ_TASKS } else { usize::MAX });
-        let seen: Vec<_> = self.seen.drain(..count).collect();
-        let mut tasks = HashMap::new();
-        if self.wants_tasks {
-            let ids: HashSet<TaskId> = seen.iter().map(|(id, _)| *id).collect();
-            let found = self.manager.get_all(ids.into_iter().collect()).await?;
-            tasks.extend(found.into_iter().flatten().map(|task| (task.id, task)));
+        if !self.wants_tasks {
+            self.ready.extend(self.seen.drain(..).map(|(id, seen)| change(id, seen, None)));
+            return Ok(());
         }
-        self.ready.extend(seen.into_iter().map(|(id, seen)| TaskChange {
-            change: seen.into(),
-            id: Some(ID(id.to_string())),
-            task: tasks.get(&id).filter(|_| seen != Move::Deleted).cloned().map(TaskObject),
-        }));
+        let mut ids: Vec<TaskId> = Vec::with_capacity(READ_TASKS);
+        for (id, _) in self.seen.iter().take(READ_TASKS) {
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
+        }
+        let tasks = self.manager.get_first(ids.clone()).await?;
+        let tasks: HashMap<TaskId, Option<Task>> = ids.into_iter().zip(tasks).collect();
+        while let Some((id, seen)) = self.seen.front()
+            && let Some(task) = tasks.get(id)
+        {
+            let task = task.as_ref().filter(|_| *seen != Move::Deleted).cloned();
+            self.ready.push_back(change(*id, *seen, task));
+            self.seen.pop_front();
+        }
         Ok(())
     }
+}
+
+fn change(id: TaskId, seen: Move, task: Option<Task>) -> TaskChange {
+    TaskChange { change: seen.into(), id: Some(ID(id.to_string())), task: task.map(TaskObject) }
 }
 
 /// Leaves out updates that a later update of the same task repeats.

@@ -133,8 +133,8 @@ query Join {
 `,
   },
   {
-    query: `# The same sources, first one after another, then at
-# once: each is really asked twice.
+    query: `# Several sources at once, then one after another, and
+# what is gained: each is really asked twice.
 query Compare {
   comparison(join: "three_reads") {
     improvementPercent

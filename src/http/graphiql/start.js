@@ -43,6 +43,8 @@
     url.protocol = url.protocol.replace("http", "ws");
     return graphqlWs.createClient({
       url: url.href,
+      // Also when the server cannot be reached: it may be about to start again.
+      shouldRetry: () => true,
       connectionParams: () => ({ cursors, ...authorization() }),
       on: {
         message({ type, id, payload }) {

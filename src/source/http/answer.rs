@@ -19,7 +19,16 @@ pub(super) fn rows(response: Response, exchange: Arc<Exchange>) -> BoxStream<'st
     match exchange.format {
         HttpFormat::Json => stream::once(whole(response, exchange)).boxed(),
         HttpFormat::NdJson => {
-            let lines = Lines { response, exchange, buffer: Vec::new(), begin: 0, searched: 0, line: 0, ended: false };
+            let lines = Lines {
+                response,
+                exchange,
+                buffer: Vec::new(),
+                begin: 0,
+                searched: 0,
+                line: 0,
+                blank_bytes: 0,
+                ended: false,
+            };
             let next = |mut lines: Lines| async move { Some((lines.next().await?, lines)) };
             stream::unfold(lines, next).boxed()
         }
@@ -67,34 +76,57 @@ struct Lines {
     searched: usize,
     /// Its number.
     line: u64,
+    /// What was received beside rows: white space around them and between them, in bytes.
+    blank_bytes: u64,
     ended: bool,
 }
 
 impl Lines {
     async fn next(&mut self) -> Option<Result<Row, SourceError>> {
+        let row = self.row().await.transpose();
+        if matches!(row, Some(Err(_))) {
+            // It is the last item.
+            self.ended = true;
+            self.buffer.clear();
+            (self.begin, self.searched) = (0, 0);
+        }
+        row
+    }
+
+    async fn row(&mut self) -> Result<Option<Row>, SourceError> {
         loop {
-            let line = match self.take_line() {
-                Some(line) => line,
-                None if self.ended => return None,
-                None => {
-                    if let Err(error) = self.receive().await {
-                        self.ended = true;
-                        self.buffer.clear();
-                        (self.begin, self.searched) = (0, 0);
-                        return Some(Err(error));
-                    }
-                    continue;
+            let Some(line) = self.take_line() else {
+                if self.ended {
+                    return Ok(None);
                 }
+                self.fits(self.buffer.len() - self.begin)?;
+                self.receive().await?;
+                continue;
             };
             self.line += 1;
-            let bytes = self.buffer[line].trim_ascii();
-            if bytes.is_empty() {
-                continue;
+            self.fits(line.len())?;
+            let bytes = self.buffer[line.clone()].trim_ascii();
+            self.blank_bytes += (line.len() + 1 - bytes.len()) as u64;
+            let max_bytes = self.exchange.max_bytes;
+            if self.blank_bytes > max_bytes {
+                return Err(SourceError::limit(&self.exchange.source, "max_bytes", format!("{max_bytes} bytes")));
             }
-            return Some(parse(bytes).map(|value| Row { value, metadata: None }).map_err(|what| {
-                self.exchange.failed(&format!("was answered with what is not JSON, on line {}: {what}", self.line))
-            }));
+            if !bytes.is_empty() {
+                let value = parse(bytes).map_err(|what| {
+                    let what = format!("was answered with what is not JSON, on line {}: {what}", self.line);
+                    self.exchange.failed(&what)
+                })?;
+                return Ok(Some(Row { value, metadata: None }));
+            }
         }
+    }
+
+    fn fits(&self, line_bytes: usize) -> Result<(), SourceError> {
+        let max_row_bytes = self.exchange.max_row_bytes;
+        if line_bytes <= max_row_bytes {
+            return Ok(());
+        }
+        Err(SourceError::limit(&self.exchange.source, "max_row_bytes", format!("{max_row_bytes} bytes")))
     }
 
     /// The next whole line; at the end what is left.
@@ -114,10 +146,6 @@ impl Lines {
     }
 
     async fn receive(&mut self) -> Result<(), SourceError> {
-        let max_row_bytes = self.exchange.max_row_bytes;
-        if self.buffer.len() - self.begin > max_row_bytes {
-            return Err(SourceError::limit(&self.exchange.source, "max_row_bytes", format!("{max_row_bytes} bytes")));
-        }
         self.buffer.drain(..self.begin);
         self.searched -= self.begin;
         self.begin = 0;

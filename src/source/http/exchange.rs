@@ -4,7 +4,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderMap, LOCATION},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION},
 };
 
 use super::{HttpFormat, HttpMethod};
@@ -104,6 +104,10 @@ impl Exchange {
     fn successful(&self, response: Response) -> Result<Response, SourceError> {
         let status = response.status();
         if status.is_success() {
+            let encoding = response.headers().get(CONTENT_ENCODING);
+            if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+                return Err(self.failed("was answered with what is compressed, which was not asked for"));
+            }
             return Ok(response);
         }
         let code = match status {
@@ -136,5 +140,27 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     while let Some(below) = bottom.and_then(std::error::Error::source) {
         bottom = Some(below);
     }
-    bottom.map_or_else(|| "it failed".to_owned(), ToString::to_string)
+    let cause = bottom.map_or_else(|| "it failed".to_owned(), ToString::to_string);
+    without_host(cause, error.url().and_then(Url::host_str))
+}
+
+/// Those who check certificates tell for which name.
+fn without_host(cause: String, host: Option<&str>) -> String {
+    match host {
+        Some(host) if !host.is_empty() => cause.replace(host, "its host"),
+        _ => cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_does_not_show_in_a_cause() {
+        let cause = "certificate not valid for name \"secret.example.com\"".to_owned();
+        let expected = "certificate not valid for name \"its host\"";
+        assert_eq!(without_host(cause, Some("secret.example.com")), expected);
+        assert_eq!(without_host("Connection refused".to_owned(), None), "Connection refused");
+    }
 }

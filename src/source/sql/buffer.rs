@@ -10,8 +10,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
+use super::database::Abandoned;
 use crate::{error::ErrorCode, model::Json, source::SourceError};
 
 /// Rows that may wait to be taken.
@@ -55,10 +57,6 @@ pub(super) struct RowSender {
     shared: Arc<Shared>,
 }
 
-/// Nobody wants rows any more.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Abandoned;
-
 impl RowSender {
     /// Puts a row in, waiting for room.
     pub(super) fn send(&self, row: Json) -> Result<(), Abandoned> {
@@ -80,6 +78,14 @@ impl RowSender {
             reader.wake();
         }
         Ok(())
+    }
+
+    /// Lets so much time pass, or less when nobody wants rows any more.
+    pub(super) fn pause(&self, time: Duration) -> Result<(), Abandoned> {
+        let wanted = |_: &mut State| !self.is_abandoned();
+        let waited = self.shared.room.wait_timeout_while(self.shared.lock(), time, wanted);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        if self.is_abandoned() { Err(Abandoned) } else { Ok(()) }
     }
 
     /// Says how the statement ended. Dropping the sender without it is reported as a fault.
@@ -239,6 +245,15 @@ mod tests {
             assert_eq!(block_on(poll_fn(|cx| receiver.poll_row(cx))), Some(Ok(large.clone())));
         }
         feeder.join().unwrap();
+    }
+
+    #[test]
+    fn a_sender_that_pauses_hears_that_nobody_reads() {
+        let (sender, receiver) = buffer();
+        assert_eq!(sender.pause(Duration::from_millis(1)), Ok(()));
+        let pausing = thread::spawn(move || sender.pause(Duration::from_secs(3600)));
+        drop(receiver);
+        assert_eq!(pausing.join().unwrap(), Err(Abandoned));
     }
 
     #[test]

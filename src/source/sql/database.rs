@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -16,8 +17,8 @@ const STEPS_BETWEEN_CHECKS: i32 = 1000;
 /// part of it. At least as large as the largest row that is given out.
 const MAX_VALUE_BYTES: usize = 16 << 20;
 
-/// The longest wait for another program's lock, in milliseconds: SQLite cannot be stopped in it.
-const MAX_LOCK_WAIT_MS: u64 = 5_000;
+/// Pauses between two tries to get past another program's lock, in milliseconds; the last one again and again.
+const LOCK_PAUSES_MS: [u64; 8] = [1, 2, 5, 10, 15, 20, 25, 50];
 
 /// A query on a file.
 #[derive(Debug, Clone)]
@@ -25,14 +26,21 @@ pub(super) struct Database {
     file: PathBuf,
     query: String,
     max_row_bytes: usize,
+    /// How long another program's lock is waited for.
     lock_wait: Duration,
 }
+
+/// Nobody waits any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Abandoned;
 
 /// Why the query cannot run. The texts fit behind "source `x` ".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The file is missing, locked or broken; that may pass.
+    /// The file is missing or broken; that may pass.
     File(String),
+    /// Another program has locked the file, and nothing was read yet.
+    Locked(String),
     /// The query is at fault, or does not fit the tables in the file.
     Query(String),
     /// A row or value is over the limit of bytes.
@@ -40,8 +48,8 @@ pub(super) enum Trouble {
 }
 
 impl Database {
-    pub(super) fn new(file: PathBuf, query: String, max_row_bytes: usize, timeout_ms: u64) -> Self {
-        Self { file, query, max_row_bytes, lock_wait: Duration::from_millis(timeout_ms.min(MAX_LOCK_WAIT_MS)) }
+    pub(super) fn new(file: PathBuf, query: String, max_row_bytes: usize, lock_wait: Duration) -> Self {
+        Self { file, query, max_row_bytes, lock_wait }
     }
 
     /// The largest row, in bytes of JSON text.
@@ -51,8 +59,35 @@ impl Database {
 
     /// Whether the query could run now.
     pub(super) fn check(&self) -> Result<(), Trouble> {
-        let connection = self.open(|| false)?;
-        self.prepare(&connection).map(drop)
+        let sleep = |pause| {
+            thread::sleep(pause);
+            Ok(())
+        };
+        self.past_locks(sleep, || self.prepare(&self.open(|| false)?).map(drop))
+    }
+
+    /// Tries until another program's lock is gone, or is not waited for any longer. Not SQLite's own waiting, which
+    /// cannot be stopped: `pause` can be.
+    pub(super) fn past_locks(
+        &self,
+        pause: impl Fn(Duration) -> Result<(), Abandoned>,
+        mut attempt: impl FnMut() -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let mut waited = Duration::ZERO;
+        for tries in 0.. {
+            let result = attempt();
+            let left = self.lock_wait.saturating_sub(waited);
+            if !matches!(result, Err(Trouble::Locked(_))) || left.is_zero() {
+                return result;
+            }
+            let next = LOCK_PAUSES_MS[LOCK_PAUSES_MS.len().min(tries + 1) - 1];
+            let next = Duration::from_millis(next).min(left);
+            if pause(next) == Err(Abandoned) {
+                return Ok(());
+            }
+            waited += next;
+        }
+        Ok(())
     }
 
     /// A connection that can write nothing, and whose statements end soon after `stop` says so.
@@ -61,7 +96,7 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
             let mut connection = Connection::open_with_flags(&file, flags)?;
-            connection.busy_timeout(self.lock_wait)?;
+            connection.busy_timeout(Duration::ZERO)?;
             connection.pragma_update(None, "query_only", true)?;
             // Views and triggers of a file that came from elsewhere may call nothing with side effects.
             connection.pragma_update(None, "trusted_schema", false)?;
@@ -113,7 +148,7 @@ impl Database {
         match error.sqlite_error_code() {
             Some(SqliteCode::TooBig) => Trouble::TooLarge,
             Some(SqliteCode::DatabaseBusy | SqliteCode::DatabaseLocked) => {
-                Trouble::File(format!("cannot read its file {file}: another program has locked it"))
+                Trouble::Locked(format!("cannot read its file {file}: another program has locked it"))
             }
             Some(
                 SqliteCode::CannotOpen
@@ -145,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shop.db");
         Connection::open(&file).unwrap().execute_batch("CREATE TABLE item (id INTEGER, name TEXT)").unwrap();
-        Database::new(file, query.to_owned(), 1000, 0).check()
+        Database::new(file, query.to_owned(), 1000, Duration::ZERO).check()
     }
 
     #[test]
@@ -182,7 +217,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_another_trouble() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |file: PathBuf| Database::new(file, "SELECT 1 FROM sqlite_schema".to_owned(), 1000, 0).check();
+        let at =
+            |file: PathBuf| Database::new(file, "SELECT 1 FROM sqlite_schema".to_owned(), 1000, Duration::ZERO).check();
         let text = folder.path().join("notes.txt");
         fs::write(&text, "not a database, but long enough to look at ".repeat(100)).unwrap();
         for (file, expected) in [
@@ -201,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shop.db");
         Connection::open(&file).unwrap().execute_batch("CREATE TABLE item (id)").unwrap();
-        let connection = Database::new(file, String::new(), 1000, 0).open(|| false).unwrap();
+        let connection = Database::new(file, String::new(), 1000, Duration::ZERO).open(|| false).unwrap();
         assert!(connection.execute("INSERT INTO item VALUES (1)", []).is_err());
         assert!(connection.execute("ATTACH ':memory:' AS other", []).is_err());
     }

@@ -17,6 +17,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures::{Stream, future::BoxFuture, stream::BoxStream};
@@ -30,6 +31,9 @@ use self::{
 };
 use super::{ArgDefinition, ArgType, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType};
 use crate::error::ErrorCode;
+
+/// How long another program's lock on the file is waited for, within the source's `timeout_ms`, in milliseconds.
+const MAX_LOCK_WAIT_MS: u64 = 5_000;
 
 /// What an [`SqlSource`] reads, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +91,8 @@ impl SqlSource {
         };
         let limits = options.limits;
         let threads = Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
-        let database = Database::new(options.file, options.query, options.max_row_bytes, limits.timeout_ms);
+        let lock_wait = Duration::from_millis(limits.timeout_ms.min(MAX_LOCK_WAIT_MS));
+        let database = Database::new(options.file, options.query, options.max_row_bytes, lock_wait);
         let info = SourceInfo {
             name: name.into(),
             description: options.description,
@@ -107,7 +112,7 @@ impl SqlSource {
         self.database.check().map_err(|trouble| {
             let code = match trouble {
                 Trouble::Query(_) => ErrorCode::InvalidInput,
-                Trouble::File(_) | Trouble::TooLarge => ErrorCode::Unavailable,
+                Trouble::File(_) | Trouble::Locked(_) | Trouble::TooLarge => ErrorCode::Unavailable,
             };
             SourceError { code, ..trouble.of_source(&self.info.name, &self.database) }
         })
@@ -180,7 +185,8 @@ struct Read {
 
 impl Read {
     fn run(&self, sender: &RowSender) -> Result<(), SourceError> {
-        self.send_rows(sender).map_err(|trouble| trouble.of_source(&self.source, &self.database))
+        let sent = self.database.past_locks(|time| sender.pause(time), || self.send_rows(sender));
+        sent.map_err(|trouble| trouble.of_source(&self.source, &self.database))
     }
 
     fn send_rows(&self, sender: &RowSender) -> Result<(), Trouble> {
@@ -196,7 +202,14 @@ impl Read {
         }
         let mut renderer = None;
         let mut rows = statement.raw_query();
-        while let Some(row) = rows.next().map_err(trouble)? {
+        loop {
+            let row = match rows.next().map_err(trouble) {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(()),
+                // What was sent is not sent again.
+                Err(Trouble::Locked(what)) if renderer.is_some() => return Err(Trouble::File(what)),
+                Err(trouble) => return Err(trouble),
+            };
             // After the first step: SQLite looks at the tables again in it, so columns may be others by now.
             let renderer = renderer.get_or_insert_with(|| Renderer::new(row.as_ref(), self.database.max_row_bytes()));
             let json = renderer.render(row).map_err(|error| match error {
@@ -204,10 +217,9 @@ impl Read {
                 RenderError::Sqlite(error) => trouble(error),
             })?;
             if sender.send(json).is_err() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
@@ -215,7 +227,7 @@ impl Trouble {
     /// As an error of a read.
     fn of_source(self, source: &str, database: &Database) -> SourceError {
         match self {
-            Self::File(what) | Self::Query(what) => {
+            Self::File(what) | Self::Locked(what) | Self::Query(what) => {
                 SourceError::new(ErrorCode::Unavailable, format!("source `{source}` {what}"))
             }
             Self::TooLarge => {

@@ -256,3 +256,36 @@ fn a_file_that_stays_locked_is_unavailable() {
         assert!(error.message.contains("locked"), "{error}");
     });
 }
+
+#[test]
+fn a_lock_that_goes_away_is_waited_for() {
+    run(async {
+        let shop = Shop::new();
+        let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let source = shop.source("SELECT count(*) AS n FROM item");
+        let mut reading = Box::pin(rows(&source, "{}"));
+        assert!((&mut reading).now_or_never().is_none());
+        writer.execute_batch("DELETE FROM item WHERE id > 7; COMMIT").unwrap();
+        assert_eq!(reading.await.unwrap(), [r#"{"n":7}"#]);
+    });
+}
+
+#[test]
+fn dropping_the_stream_ends_the_wait_for_a_lock() {
+    run(async {
+        let shop = Shop::new();
+        let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let hour = Duration::from_secs(3600);
+        let database = Database::new(shop.folder.path().join("shop.db"), "SELECT 1 FROM item".to_owned(), 100, hour);
+        let values = Values::new("shop", &[], &Args::none()).unwrap();
+        let read = Read { source: "shop".into(), database: Arc::new(database), values };
+        let (sender, mut receiver) = buffer();
+        let reading = tokio::task::spawn_blocking(move || read.run(&sender));
+        let waits = |cx: &mut Context<'_>| Poll::Ready(receiver.poll_row(cx).is_pending());
+        assert!(std::future::poll_fn(waits).await);
+        drop(receiver);
+        assert_eq!(reading.await.unwrap(), Ok(()));
+    });
+}

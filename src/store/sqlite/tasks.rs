@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{Task, TaskId, TaskStatus},
-    store::{Order, StoreError, TaskFilter, TaskPage, TaskQuery},
+    store::{MAX_TASKS_BYTES, Order, StoreError, TaskFilter, TaskPage, TaskQuery},
 };
 
 fn get(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<Task>> {
@@ -26,9 +26,19 @@ pub(super) fn one(connection: &Connection, id: TaskId) -> Result<Task, Trouble> 
     Ok(get(connection, id)?.ok_or(StoreError::NotFound(id))?)
 }
 
-/// Tasks by id.
+/// The first of these tasks.
 pub(super) fn some(connection: &Connection, ids: &[TaskId]) -> Result<Vec<Option<Task>>, ReadTrouble> {
-    Ok(ids.iter().map(|id| get(connection, *id)).collect::<Result<_, _>>()?)
+    let mut tasks = Vec::with_capacity(ids.len());
+    let mut bytes = 0;
+    for id in ids {
+        let task = get(connection, *id)?;
+        bytes += task.as_ref().map_or(0, Task::weight_bytes);
+        if bytes > MAX_TASKS_BYTES && !tasks.is_empty() {
+            break;
+        }
+        tasks.push(task);
+    }
+    Ok(tasks)
 }
 
 /// A page of tasks.

@@ -1,7 +1,7 @@
 // The real program, on a port and a data folder of its own.
 
 import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,10 +12,18 @@ const BINARY = process.env.MEANWHILE_BIN ?? fileURLToPath(new URL("../../../targ
 // Settings of whoever runs the tests are not the tests' settings.
 const ENV = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MEANWHILE_")));
 
-/** Starts the server; it is ready when this resolves. Stop it with `stop()`. With `data` it goes on with old tasks. */
-export async function startServer({ args = [], data } = {}) {
+/**
+ * Starts the server; it is ready when this resolves. Stop it with `stop()`. `config` is the text of a configuration.
+ * With the `data` and the `port` of an earlier one it goes on where that was.
+ */
+export async function startServer({ args = [], config, data, port = 0 } = {}) {
   data ??= await mkdtemp(join(tmpdir(), "meanwhile-"));
-  const child = spawn(BINARY, ["--listen", "127.0.0.1:0", "--data", data, ...args], { env: ENV });
+  if (config !== undefined) {
+    const file = join(data, "meanwhile.toml");
+    await writeFile(file, config);
+    args = [...args, "--config", file];
+  }
+  const child = spawn(BINARY, ["--listen", `127.0.0.1:${port}`, "--data", data, ...args], { env: ENV });
   const exited = new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)));
   let stderr = "";
   child.stderr.on("data", (text) => (stderr += text));
@@ -32,21 +40,27 @@ export async function startServer({ args = [], data } = {}) {
   return {
     data,
     endpoint,
+    port: Number(new URL(endpoint).port),
     page: endpoint.replace(/graphql$/, "graphiql"),
     websocket: endpoint.replace(/^http/, "ws"),
 
     /** Asks the server to stop, waits until it has, and says how it ended. */
     async stop() {
-      child.kill("SIGTERM");
-      const how = await exited;
+      const how = await this.shutDown();
       await rm(data, { recursive: true, force: true });
       return how;
+    },
+
+    /** The same, but its data stays. */
+    async shutDown() {
+      child.kill("SIGTERM");
+      return exited;
     },
 
     /** Kills the server without warning; its data stays. */
     async crash() {
       child.kill("SIGKILL");
-      await exited;
+      return exited;
     },
 
     /** One operation over POST: the status, and the JSON of the answer. */
@@ -59,14 +73,36 @@ export async function startServer({ args = [], data } = {}) {
       return { status: response.status, ...(await response.json()) };
     },
 
-    /** Starts a `simulate` task over POST; its id. */
-    async simulate(input) {
-      const { data, errors } = await this.post(
-        `mutation($input: JSON!) { startTask(input: {kind: "simulate", input: $input}) { task { id } } }`,
-        { input },
-      );
+    /** The same, where no error is expected: the data of the answer. */
+    async ask(query, variables) {
+      const { data, errors } = await this.post(query, variables);
       if (errors) throw new Error(JSON.stringify(errors));
-      return data.startTask.task.id;
+      return data;
+    },
+
+    /** Starts a task; its id. */
+    async start(kind, input) {
+      const start =
+        "mutation($kind: String!, $input: JSON!) { startTask(input: {kind: $kind, input: $input}) { task { id } } }";
+      return (await this.ask(start, { kind, input })).startTask.task.id;
+    },
+
+    simulate(input) {
+      return this.start("simulate", input);
+    },
+
+    cancel(id) {
+      return this.ask("mutation($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }", { id });
+    },
+
+    /** Lets tasks of a kind wait. */
+    pause(kind) {
+      return this.ask("mutation($kind: String!) { pauseKind(input: {kind: $kind}) { kind { name } } }", { kind });
+    },
+
+    /** Lets them run again. */
+    resume(kind) {
+      return this.ask("mutation($kind: String!) { resumeKind(input: {kind: $kind}) { kind { name } } }", { kind });
     },
   };
 }

@@ -23,21 +23,6 @@ export function connect(server, options = {}) {
   return Object.assign(client, { connections: () => connections, cut: () => socket.terminate() });
 }
 
-/** All that the stock client needs to go on by itself after a lost connection, with no gap and no duplicate. */
-export function resuming() {
-  const cursors = {};
-  return {
-    retryAttempts: 5,
-    connectionParams: () => ({ cursors }),
-    on: {
-      message({ type, id, payload }) {
-        if (type === "next" && payload.extensions?.cursor) cursors[id] = payload.extensions.cursor;
-        if (type === "complete" || type === "error") delete cursors[id];
-      },
-    },
-  };
-}
-
 /** What one operation says until it ends: the `data` of each answer, and all errors. */
 export async function run(client, query, variables) {
   const outcome = { data: [], errors: [] };

@@ -1,11 +1,13 @@
 //! What the tests share.
 
 pub(crate) mod follower;
+pub(crate) mod here;
 pub(crate) mod peer;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod socket;
+pub(crate) mod subscription;
 pub(crate) mod table;
 pub(crate) mod tasks;
 pub(crate) mod toy;

@@ -117,6 +117,7 @@ impl Peer {
             }
             ["loop", ..] => write(socket, 302, "location: /loop\r\n", "").await,
             ["nowhere", ..] => write(socket, 302, "", "").await,
+            ["lines", "long"] => write(socket, 200, "", &format!("1\n\"{}\"\n2\n", "x".repeat(98))).await,
             ["lines", ..] => {
                 let lines = "{\"n\":1}\r\n\n  {\"n\":2}\n{\"n\":3}";
                 write(socket, 200, "", lines).await
@@ -150,9 +151,13 @@ impl Peer {
                 self.until_left(socket).await;
                 false
             }
-            // Bytes for ever, as fast as they are taken: of one row, or in rows.
+            // Bytes for ever, as fast as they are taken: of one row, in rows, or between rows.
             ["flood", piece] => {
-                let piece = if piece == "rows" { "{\"n\":1}\n".repeat(512) } else { " ".repeat(4096) };
+                let piece = match piece {
+                    "rows" => "{\"n\":1}\n".repeat(512),
+                    "blank-lines" => " \n".repeat(2048),
+                    _ => " ".repeat(4096),
+                };
                 let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
                 let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
                 while socket.write_all(chunk.as_bytes()).await.is_ok() {}
@@ -164,6 +169,17 @@ impl Peer {
                 self.until_left(socket).await;
                 false
             }
+            // A head without end: in one answer, or in answers before the answer.
+            ["endless-head", piece] => {
+                let piece = if piece == "fields" { "x-field: x\r\n" } else { "HTTP/1.1 103 Early Hints\r\n\r\n" };
+                if piece.starts_with('x') {
+                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\n").await;
+                }
+                while socket.write_all(piece.repeat(100).as_bytes()).await.is_ok() {}
+                self.state.left.notify_one();
+                false
+            }
+            ["compressed", ..] => write(socket, 200, "content-encoding: gzip\r\n", "\u{1f}\u{8b}").await,
             ["no-http", ..] => {
                 let _ = socket.write_all(b"220 smtp.example.com ESMTP\r\n").await;
                 false

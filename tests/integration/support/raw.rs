@@ -34,13 +34,17 @@ impl Raw {
     }
 
     /// Sends these bytes.
-    pub(crate) async fn send(address: SocketAddr, request: &str) -> Self {
+    pub(crate) async fn send(address: SocketAddr, request: impl AsRef<[u8]>) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap(), request).await
     }
 
-    pub(crate) async fn over(mut stream: TcpStream, request: &str) -> Self {
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut stream = BufReader::new(stream);
+    pub(crate) async fn over(mut stream: TcpStream, request: impl AsRef<[u8]>) -> Self {
+        stream.write_all(request.as_ref()).await.unwrap();
+        Self::read(BufReader::new(stream)).await
+    }
+
+    /// Reads the head of an answer.
+    pub(crate) async fn read(mut stream: BufReader<TcpStream>) -> Self {
         let status = line(&mut stream).await.expect("an answer");
         let status = status.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         let mut headers = HashMap::new();
@@ -82,6 +86,37 @@ impl Raw {
             rest += &piece;
         }
         rest
+    }
+
+    /// The whole body, however its end is told.
+    pub(crate) async fn body(&mut self) -> String {
+        if self.header("transfer-encoding") == "chunked" {
+            return self.rest().await;
+        }
+        let mut body = Vec::new();
+        match self.header("content-length").parse() {
+            Ok(length) => {
+                body.resize(length, 0);
+                self.stream.read_exact(&mut body).await.unwrap();
+            }
+            Err(_) => drop(self.stream.read_to_end(&mut body).await.unwrap()),
+        }
+        String::from_utf8(body).unwrap()
+    }
+
+    /// The body, which is JSON.
+    pub(crate) async fn json(&mut self) -> Value {
+        serde_json::from_str(&self.body().await).unwrap()
+    }
+
+    /// The answer to the next request that was sent on the same connection.
+    pub(crate) async fn next(self) -> Self {
+        Self::read(self.stream).await
+    }
+
+    /// Whether the connection ends here, and in order: a reset could have overtaken what was said.
+    pub(crate) async fn ends(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0]).await, Ok(0))
     }
 
     /// Whether the connection broke, however much still came.

@@ -31,14 +31,23 @@ impl Socket {
     }
 
     /// The same, with more headers.
-    pub(crate) async fn with_headers(mut stream: TcpStream, protocols: &str, headers: &str) -> Self {
-        let mut head = "GET /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    pub(crate) async fn with_headers(stream: TcpStream, protocols: &str, headers: &str) -> Self {
+        Self::open(stream, "/graphql", protocols, headers).await
+    }
+
+    /// Connects to another path.
+    pub(crate) async fn connect_to(address: SocketAddr, path: &str, protocols: &str) -> Self {
+        Self::open(TcpStream::connect(address).await.unwrap(), path, protocols, "").await
+    }
+
+    async fn open(mut stream: TcpStream, path: &str, protocols: &str, headers: &str) -> Self {
+        let mut head = "HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             .to_owned();
         if !protocols.is_empty() {
             head += &format!("Sec-WebSocket-Protocol: {protocols}\r\n");
         }
-        stream.write_all(format!("{head}{headers}\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {path} {head}{headers}\r\n").as_bytes()).await.unwrap();
         let mut answer = String::new();
         while !answer.ends_with("\r\n\r\n") {
             answer.push(stream.read_u8().await.unwrap().into());
@@ -74,6 +83,11 @@ impl Socket {
 
     pub(crate) async fn send_frame(&mut self, frame: Message) {
         self.inner.send(frame).await.unwrap();
+    }
+
+    /// Sends bytes that need not be a frame.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.inner.get_mut().write_all(bytes).await.unwrap();
     }
 
     pub(crate) async fn subscribe(&mut self, id: &str, query: &str) {
