@@ -12,14 +12,12 @@ use std::{fmt, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
-use rustls_platform_verifier::BuilderVerifierExt;
 
 use self::{exchange::Exchange, target::Target};
 use super::{
     ArgDefinition, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType, ThisServer,
     template::JsonTemplate,
 };
-
 use crate::{clock::Clock, error::ErrorCode, model::Json, secret::Secret};
 
 /// How an [`HttpSource`] asks.
@@ -98,23 +96,16 @@ impl HttpClient {
     ///
     /// TLS is rustls, with the machine's certificates. `UNAVAILABLE` when they cannot be read.
     pub fn new() -> Result<Self, SourceError> {
-        let unavailable =
-            |cause: String| SourceError::new(ErrorCode::Unavailable, format!("cannot make an HTTP client: {cause}"));
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls().map_err(|error| unavailable(error.to_string()))?)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .referer(false)
             .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
             .build();
-        client.map(Self).map_err(|error| unavailable(exchange::cause(&error)))
+        client.map(Self).map_err(|error| {
+            SourceError::new(ErrorCode::Unavailable, format!("cannot make an HTTP client: {}", exchange::cause(&error)))
+        })
     }
-}
-
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_platform_verifier()?.with_no_client_auth())
 }
 
 /// An HTTP API, as a source.
