@@ -14,6 +14,7 @@ mod introspection;
 mod joins;
 mod journal;
 mod large;
+mod leaving;
 mod legacy_websocket;
 mod limits;
 mod multipart;
