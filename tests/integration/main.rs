@@ -10,6 +10,7 @@ mod crash;
 mod fuzz;
 mod http;
 mod http_source;
+mod https_source;
 mod introspection;
 mod joins;
 mod journal;
