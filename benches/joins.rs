@@ -1,12 +1,14 @@
 //! What a join costs beside its sources, and how fast rows come out of each type of source.
 //!
-//! 1. `elapsedMs` minus the critical path of `profile` (100 ms and 200 ms at once, then 50 ms), with 1, 100 and 1,000
-//!    joins at once: in the library, where nothing but the join is measured, and through the real program over HTTP.
+//! 1. `elapsedMs` of `profile` (100 ms and 200 ms at once, then 50 ms) minus its critical path, with 1, 100 and 1,000
+//!    joins at once: in the library, where nothing but the join is measured, and through the real program over HTTP. Once
+//!    minus 250 ms, so that the lateness of the sources' timers counts; once minus the parts' own times, which leaves
+//!    what the join adds.
 //! 2. Joins per second over sources that answer at once.
 //! 3. Many rows through each type of source into `dataStream`, over a WebSocket: rows per second, and the server's
-//!    memory.
+//!    resident memory at the start, at the peak and at the end.
 //!
-//! `cargo bench --bench joins [-- ROWS]`; 1,000,000 rows when nothing is said.
+//! `cargo bench --bench joins [-- ROWS [overhead|instant|stream]]`; 1,000,000 rows and all three when nothing is said.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench stops where something is wrong")]
 
@@ -37,6 +39,8 @@ use serde_json::{Value, json};
 use server::{Server, data, memory_kib, subscribe};
 
 const CRITICAL_PATH: Duration = Duration::from_millis(250);
+/// How long rates are measured.
+const SOME_TIME: Duration = Duration::from_secs(3);
 
 /// Parts that answer at once, with and without filters.
 const INSTANT: &str = r#"
@@ -60,63 +64,93 @@ parts.c = { source = "one", depends_on = ["a", "b"], args.n = ".a + .b" }
 "#;
 
 fn main() {
-    let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let rows = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let parts = ["overhead", "instant", "stream"];
+    let is_wanted = |part: &str| {
+        !arguments.iter().any(|argument| parts.contains(&argument.as_str())) || arguments.iter().any(|it| it == part)
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        println!("profile: time beside its critical path, milliseconds");
-        println!("{:<44} {:>8} {:>8} {:>8}", "", "p50", "p99", "max");
-        for at_once in [1, 100, 1000] {
-            in_the_library(at_once).await;
+        if is_wanted("overhead") {
+            overhead().await;
         }
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let server = Server::start(&folder.path().join("data"), None);
-        for at_once in [1, 100, 1000] {
-            over_http(&server, at_once).await;
+        if is_wanted("instant") {
+            println!("\njoins over sources that answer at once, joins per second");
+            for join in ["bare", "plain", "shaped"] {
+                instant(join).await;
+            }
+            instant_over_http().await;
         }
-        drop(server);
-        println!("\njoins over sources that answer at once, joins per second");
-        for join in ["bare", "plain", "shaped"] {
-            instant(join).await;
+        if is_wanted("stream") {
+            println!("\n{rows} rows into dataStream over a WebSocket; resident memory in MiB");
+            println!("{:<44} {:>10} {:>8} {:>8} {:>8}", "", "rows/s", "start", "peak", "end");
+            stream_all(rows).await;
         }
-        println!("\n{rows} rows into dataStream over a WebSocket");
-        println!("{:<44} {:>10} {:>10} {:>10}", "", "rows/s", "RSS MiB", "peak MiB");
-        stream_all(rows).await;
     });
 }
+
+async fn overhead() {
+    println!("profile: time beside its critical path, milliseconds");
+    println!("{:<32} {:>30} {:>30}", "", "beside 250 ms", "beside the parts' own times");
+    println!("{:<32} {:>10} {:>9} {:>9} {:>12} {:>8} {:>8}", "", "p50", "p99", "max", "p50", "p99", "max");
+    for at_once in [1, 100, 1000] {
+        in_the_library(at_once).await;
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let server = Server::start(&folder.path().join("data"), None);
+    for at_once in [1, 100, 1000] {
+        over_http(&server, at_once).await;
+    }
+}
+
+/// Of one join: beside 250 ms, and beside the parts' own times.
+type Beside = (Duration, Duration);
 
 async fn in_the_library(at_once: usize) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let config = Config::builtin().unwrap();
     let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
     let join = build_joins(&config, &sources).unwrap().get("profile").unwrap().clone();
-    let mut beside = Vec::new();
+    let mut all = Vec::new();
     for _ in 0..rounds(at_once) {
         let runs = (0..at_once).map(|_| {
             let join = join.clone();
             tokio::spawn(async move { join.run(Args::none(), Order::Concurrent, &Fetches::default()).await })
         });
         for joined in join_all(runs).await {
-            beside.push(joined.unwrap().unwrap().elapsed.saturating_sub(CRITICAL_PATH));
+            let joined = joined.unwrap().unwrap();
+            let parts: Vec<Duration> = joined.parts.iter().map(|part| part.elapsed).collect();
+            all.push(beside(joined.elapsed, &parts));
         }
     }
-    report(&format!("in the library, {at_once} at once"), beside);
+    report(&format!("in the library, {at_once} at once"), &all);
 }
 
 async fn over_http(server: &Server, at_once: usize) {
-    let mut beside = Vec::new();
+    let mut all = Vec::new();
     for _ in 0..rounds(at_once) {
-        let ask = || data(server.url(), "{ joinedData(join: \"profile\") { elapsedMs } }", json!({}));
+        let document = "{ joinedData(join: \"profile\") { elapsedMs parts { elapsedMs } } }";
+        let ask = || data(server.url(), document, json!({}));
         for joined in join_all((0..at_once).map(|_| ask())).await {
-            let elapsed = Duration::from_secs_f64(joined["joinedData"]["elapsedMs"].as_f64().unwrap() / 1000.0);
-            beside.push(elapsed.saturating_sub(CRITICAL_PATH));
+            let joined = &joined["joinedData"];
+            let elapsed = |of: &Value| Duration::from_secs_f64(of["elapsedMs"].as_f64().unwrap() / 1000.0);
+            let parts: Vec<Duration> = joined["parts"].as_array().unwrap().iter().map(elapsed).collect();
+            all.push(beside(elapsed(joined), &parts));
         }
     }
-    report(&format!("elapsedMs over HTTP, {at_once} at once"), beside);
+    report(&format!("elapsedMs over HTTP, {at_once} at once"), &all);
+}
+
+/// `parts` are user, api and process, which waits for both.
+fn beside(elapsed: Duration, parts: &[Duration]) -> Beside {
+    let own = parts[0].max(parts[1]) + parts[2];
+    (elapsed.saturating_sub(CRITICAL_PATH), elapsed.saturating_sub(own))
 }
 
 /// So that there are enough to tell a percentile.
 fn rounds(at_once: usize) -> usize {
-    (2000 / at_once).clamp(4, 40)
+    (2000 / at_once).clamp(4, 100)
 }
 
 async fn instant(name: &str) {
@@ -128,16 +162,41 @@ async fn instant(name: &str) {
     let workers = (0..8).map(|_| {
         let join = join.clone();
         tokio::spawn(async move {
-            let mut runs = 0_u32;
-            while begin.elapsed() < Duration::from_secs(3) {
+            let mut runs = 0;
+            while begin.elapsed() < SOME_TIME {
                 join.run(Args::none(), Order::Concurrent, &Fetches::default()).await.unwrap();
                 runs += 1;
             }
             runs
         })
     });
-    let runs: u32 = join_all(workers).await.into_iter().map(Result::unwrap).sum();
-    println!("{:<44} {:>10.0}", format!("`{name}`, 8 at once"), f64::from(runs) / begin.elapsed().as_secs_f64());
+    let runs = join_all(workers).await.into_iter().map(Result::unwrap).sum();
+    report_rate(&format!("`{name}` in the library, 8 at once"), runs, begin);
+}
+
+async fn instant_over_http() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = folder.path().join("instant.toml");
+    fs::write(&file, INSTANT).unwrap();
+    let server = Server::start(&folder.path().join("data"), Some(&file));
+    for name in ["bare", "shaped"] {
+        let document = format!("{{ joinedData(join: \"{name}\") {{ data elapsedMs }} }}");
+        let begin = Instant::now();
+        let ask = async || {
+            let mut runs = 0;
+            while begin.elapsed() < SOME_TIME {
+                data(server.url(), &document, json!({})).await;
+                runs += 1;
+            }
+            runs
+        };
+        let runs = join_all((0..8).map(|_| ask())).await.into_iter().sum();
+        report_rate(&format!("`{name}` over HTTP, 8 at once"), runs, begin);
+    }
+}
+
+fn report_rate(name: &str, runs: u32, begin: Instant) {
+    println!("{name:<44} {:>10.0}", f64::from(runs) / begin.elapsed().as_secs_f64());
 }
 
 async fn stream_all(rows: u64) {
@@ -145,7 +204,7 @@ async fn stream_all(rows: u64) {
     let config = table::generate(folder.path(), rows);
     let lines = serve_lines(rows).await;
     let more = format!(
-        "[sources.simulated]\ntype = \"simulated\"\nrows = {rows}\nvalue = {{ id = 1, name = \"item 1\", price = 0.25 }}
+        "[sources.simulated]\ntype = \"simulated\"\nrows = {rows}\nvalue = {{ id = 1, name = \"item 1\", price = 0.25, note = \"37393139\" }}
          [sources.lines]\ntype = \"http\"\nurl = \"http://{lines}/\"\nformat = \"ndjson\"\nmax_bytes = 1000000000000
          [sources.counts]\ntype = \"store\"\nfigures = \"counts\"\n"
     );
@@ -166,12 +225,13 @@ async fn stream_all(rows: u64) {
 
 async fn one_stream(data: &Path, config: &Path, source: &str, rows: u64) {
     let server = Server::start(data, Some(config));
+    let mib = |line| memory_kib(&server, line) / 1024;
+    let start = mib("VmRSS");
     let begin = Instant::now();
     assert_eq!(count(&server, source).await, rows);
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
     let per_second = rows as f64 / begin.elapsed().as_secs_f64();
-    let mib = |line| memory_kib(&server, line) / 1024;
-    println!("{source:<44} {per_second:>10.0} {:>10} {:>10}", mib("VmRSS"), mib("VmHWM"));
+    println!("{source:<44} {per_second:>10.0} {start:>8} {:>8} {:>8}", mib("VmHWM"), mib("VmRSS"));
 }
 
 async fn count(server: &Server, source: &str) -> u64 {
@@ -184,12 +244,17 @@ async fn count(server: &Server, source: &str) -> u64 {
     rows.map(has_value).fold(0, |count, ()| async move { count + 1 }).await
 }
 
+/// As a row of the table.
+fn line(n: u64) -> String {
+    format!("{{\"id\":{n},\"name\":\"item {n}\",\"price\":{n}.25,\"note\":\"37393139\"}}\n")
+}
+
 /// A server that answers with this many lines of JSON.
 async fn serve_lines(rows: u64) -> std::net::SocketAddr {
     let app = axum::Router::new().fallback(move || async move {
         let lines = futures::stream::unfold(0, move |from| async move {
             let until = (from + 500).min(rows);
-            let lines: String = (from..until).map(|n| format!("{{\"id\":{n},\"name\":\"item {n}\"}}\n")).collect();
+            let lines: String = (from..until).map(|n| line(n)).collect();
             (from < until).then_some((Ok::<_, std::io::Error>(lines), until))
         });
         axum::body::Body::from_stream(lines)
@@ -200,8 +265,12 @@ async fn serve_lines(rows: u64) -> std::net::SocketAddr {
     address
 }
 
-fn report(name: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-    println!("{name:<44} {:>8.3} {:>8.3} {:>8.3}", at(50), at(99), at(100));
+fn report(name: &str, all: &[Beside]) {
+    let figures = |of: fn(&Beside) -> Duration| {
+        let mut times: Vec<Duration> = all.iter().map(of).collect();
+        times.sort_unstable();
+        [50, 99, 100].map(|percent| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0)
+    };
+    let ([p50, p99, max], [own_p50, own_p99, own_max]) = (figures(|beside| beside.0), figures(|beside| beside.1));
+    println!("{name:<32} {p50:>10.3} {p99:>9.3} {max:>9.3} {own_p50:>12.3} {own_p99:>8.3} {own_max:>8.3}");
 }

@@ -13,17 +13,10 @@ use crate::{config::ConfigError, exit::StartError};
 const VARIABLE: &str = "MEANWHILE_LOG";
 
 /// Libraries that would show whatever clients and sources send, secrets included.
-const WORDLESS: [&str; 9] = [
-    "tungstenite",
-    "tokio_tungstenite",
-    "reqwest",
-    "hyper",
-    "hyper_util",
-    "hyper_rustls",
-    "tokio_rustls",
-    "rustls",
-    "rustls_platform_verifier",
-];
+const WORDLESS: [&str; 8] =
+    ["tungstenite", "tokio_tungstenite", "reqwest", "hyper", "hyper_util", "hyper_rustls", "tokio_rustls", "rustls"];
+/// And that would show it in their errors: what is wrong is told by those who use them.
+const SILENT: [&str; 1] = ["rustls_platform_verifier"];
 
 /// Begins to write the log.
 pub(super) fn start() -> Result<(), StartError> {
@@ -36,8 +29,9 @@ pub(super) fn start() -> Result<(), StartError> {
             key: Some(VARIABLE.to_owned()),
             message: format!("{error}; use a level, such as `debug`, or `meanwhile=debug,warn`"),
         })?;
-    let quiet = |target: &str| format!("{target}=warn").parse::<Directive>();
-    for directive in WORDLESS.into_iter().filter_map(|target| quiet(target).ok()) {
+    let quiet = WORDLESS.map(|target| format!("{target}=warn")).into_iter();
+    let silent = SILENT.map(|target| format!("{target}=off"));
+    for directive in quiet.chain(silent).filter_map(|directive| directive.parse::<Directive>().ok()) {
         filter = filter.add_directive(directive);
     }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

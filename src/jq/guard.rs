@@ -23,10 +23,14 @@ use crate::clock::Clock;
 
 /// What filters call the checks. jq has no such names, so nobody writes them by accident.
 pub(super) const CHECKPOINT: &str = "@meanwhile_checkpoint";
-/// Whether a value that was just made is not too large.
+/// Whether a value is not too large.
 pub(super) const SIZED: &str = "@meanwhile_sized";
-/// The same, and whether it is not too deep: for those that stand around others.
+/// The same of one that was just made, and counts it.
+pub(super) const MADE: &str = "@meanwhile_made";
+/// The same of one that stands around others, and whether it is not too deep.
 pub(super) const NESTED: &str = "@meanwhile_nested";
+/// Counts an item of a list that is being made.
+pub(super) const ITEM: &str = "@meanwhile_item";
 /// Whether a value that is to be walked through as a whole, away from checkpoints, is not too large for that.
 pub(super) const WEIGHED: &str = "@meanwhile_weighed";
 /// Whether a text may be read as JSON.
@@ -44,15 +48,22 @@ const MAX_STACK_BYTES: usize = 1 << 20;
 pub(super) const MAX_NESTING: usize = 256;
 /// Of the lists and objects that a filter makes, every so many-th is looked at for its depth: a value cannot become
 /// much deeper than allowed without being looked at, and most filters do not notice.
-const MADE_PER_LOOK: u32 = 16;
+const NESTED_PER_LOOK: u32 = 16;
 /// Those that are made first are not looked at: each makes a value deeper by one at most.
-const MADE_FREELY: u32 = 256;
+const NESTED_FREELY: u32 = 256;
 /// The digits of a number: those who read, write and multiply longer ones take long.
 pub(super) const MAX_DIGITS: usize = 1000;
-/// The largest text that a filter may make, in bytes, and with it the items of a list; unless it is given more.
+/// The largest value that a filter may make, in bytes, unless it is given much.
 const MIN_ROOM_BYTES: usize = 16 << 20;
-/// How many times as large as what it is given, or may give, a value may become.
+/// How many times as large as what the filter is given, or may give, a value may become.
 const ROOM_FACTOR: usize = 4;
+/// How many times as large as one value may be all may be together that a filter makes.
+const ALL_FACTOR: usize = 16;
+/// What a value takes as JSON text, in bytes, at least about.
+const VALUE_BYTES: usize = 4;
+/// What an item of a list, and an entry of an object, take in memory, in bytes, about.
+const ITEM_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 64;
 /// Bytes that are compared where one text or list is looked for in another.
 const MAX_SOUGHT_BYTES: usize = 1 << 30;
 
@@ -71,10 +82,12 @@ pub(super) struct Guard<'a> {
     until: Duration,
     /// Whether nobody wants the outputs any more.
     abandoned: &'a AtomicBool,
-    /// The largest text, in bytes, and the most values inside one.
+    /// The largest value, in bytes.
     room: usize,
+    /// What may still be made, in bytes.
+    left: Cell<usize>,
     checks: Cell<u32>,
-    made: Cell<u32>,
+    nested: Cell<u32>,
     stack: usize,
 }
 
@@ -91,8 +104,9 @@ impl<'a> Guard<'a> {
         given: usize,
     ) -> Self {
         let room = given.saturating_mul(ROOM_FACTOR).max(MIN_ROOM_BYTES);
-        let (checks, made) = (Cell::new(0), Cell::new(0));
-        Self { lut, clock, until, abandoned, room, checks, made, stack: stack_address() }
+        let left = Cell::new(room.saturating_mul(ALL_FACTOR));
+        let (checks, nested) = (Cell::new(0), Cell::new(0));
+        Self { lut, clock, until, abandoned, room, left, checks, nested, stack: stack_address() }
     }
 
     /// A filter may go on.
@@ -112,30 +126,42 @@ impl<'a> Guard<'a> {
         self.abandoned.load(Ordering::Relaxed) || self.clock.elapsed() >= self.until
     }
 
-    fn size<'e>(&self, value: &Val) -> Check<'e> {
-        match value {
-            Val::Null | Val::Bool(_) | Val::Num(Num::Int(_) | Num::Float(_) | Num::Dec(_)) => Ok(()),
+    fn sized<'e>(&self, value: &Val) -> Check<'e> {
+        if let Val::Num(Num::BigInt(number)) = value {
             // A digit has a little more than three bits.
-            Val::Num(Num::BigInt(number)) => within(number.bits() <= 4 * MAX_DIGITS as u64, OVER_DIGITS),
-            Val::TStr(text) | Val::BStr(text) => self.fits(text.len()),
-            Val::Arr(items) => self.fits(items.len()),
-            Val::Obj(entries) => self.fits(entries.len()),
+            return within(number.bits() <= 4 * MAX_DIGITS as u64, OVER_DIGITS);
         }
+        self.fits(bytes(value))
     }
 
-    fn fits<'e>(&self, size: usize) -> Check<'e> {
-        within(size <= self.room, OVER_ROOM)
+    fn fits<'e>(&self, bytes: usize) -> Check<'e> {
+        within(bytes <= self.room, OVER_ROOM)
+    }
+
+    fn made<'e>(&self, value: &Val) -> Check<'e> {
+        self.sized(value)?;
+        self.spend(bytes(value))
+    }
+
+    fn spend<'e>(&self, bytes: usize) -> Check<'e> {
+        let left = self.left.get().checked_sub(bytes).ok_or_else(|| Exn::halt(OVER_ROOM))?;
+        self.left.set(left);
+        Ok(())
     }
 
     fn nested<'e>(&self, value: &Val) -> Check<'e> {
-        self.size(value)?;
-        let made = self.made.get().saturating_add(1);
-        self.made.set(made);
-        if made <= MADE_FREELY || !is_drawn(made) { Ok(()) } else { self.weigh(value) }
+        self.sized(value)?;
+        if let Val::Obj(_) = value {
+            // The items of lists were counted one by one.
+            self.spend(bytes(value))?;
+        }
+        let nested = self.nested.get().saturating_add(1);
+        self.nested.set(nested);
+        if nested <= NESTED_FREELY || !is_drawn(nested) { Ok(()) } else { self.weigh(value) }
     }
 
     fn weigh<'e>(&self, value: &Val) -> Check<'e> {
-        weigh::weigh(value, self.room, 2 * MAX_NESTING, || self.is_over()).map_err(|heavy| {
+        weigh::weigh(value, self.room / VALUE_BYTES, 2 * MAX_NESTING, || self.is_over()).map_err(|heavy| {
             Exn::halt(match heavy {
                 Heavy::Deep => OVER_DEPTH,
                 Heavy::Large => OVER_ROOM,
@@ -164,8 +190,18 @@ impl<'a> Guard<'a> {
 }
 
 /// By a hash, so that no filter is in step with it by chance.
-fn is_drawn(made: u32) -> bool {
-    (made.wrapping_mul(0x9e37_79b1) >> 16).is_multiple_of(MADE_PER_LOOK)
+fn is_drawn(number: u32) -> bool {
+    (number.wrapping_mul(0x9e37_79b1) >> 16).is_multiple_of(NESTED_PER_LOOK)
+}
+
+/// What the value itself takes in memory, without those inside it, in bytes, about.
+fn bytes(value: &Val) -> usize {
+    match value {
+        Val::Null | Val::Bool(_) | Val::Num(_) => 0,
+        Val::TStr(text) | Val::BStr(text) => text.len(),
+        Val::Arr(items) => items.len().saturating_mul(ITEM_BYTES),
+        Val::Obj(entries) => entries.len().saturating_mul(ENTRY_BYTES),
+    }
 }
 
 fn within<'e>(fits: bool, over: i32) -> Check<'e> {
@@ -205,7 +241,9 @@ macro_rules! check {
 /// The checks, and what replaces natives that could run long.
 pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
     let checkpoint = check!(|guard, _value| guard.check());
-    let sized = check!(|guard, value| guard.size(value));
+    let sized = check!(|guard, value| guard.sized(value));
+    let made = check!(|guard, value| guard.made(value));
+    let item = check!(|guard, _value| guard.spend(ITEM_BYTES));
     let nested = check!(|guard, value| guard.nested(value));
     let weighed = check!(|guard, value| guard.weigh(value));
     let readable = check!(|guard, value| guard.readable(value));
@@ -229,7 +267,9 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
     [
         (CHECKPOINT, v(0), checkpoint),
         (SIZED, v(0), sized),
+        (MADE, v(0), made),
         (NESTED, v(0), nested),
+        (ITEM, v(0), item),
         (WEIGHED, v(0), weighed),
         (READABLE, v(0), readable),
         (SOUGHT, v(1), sought),
@@ -274,6 +314,6 @@ fn times<'e>(guard: &Guard<'_>, left: Val, right: Val) -> ValX<'e, Val> {
     };
     guard.fits(bytes)?;
     let product = (left * right).map_err(Exn::from)?;
-    guard.size(&product)?;
+    guard.made(&product)?;
     Ok(product)
 }

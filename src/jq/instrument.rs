@@ -14,7 +14,7 @@ use jaq_core::{
     path::{Opt, Part, Path},
 };
 
-use super::guard::{CHECKPOINT, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
+use super::guard::{CHECKPOINT, ITEM, MADE, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
 
 /// The native `indices`; what filters call so is [`indices`].
 pub(super) const INDICES: &str = "@meanwhile_indices";
@@ -86,7 +86,10 @@ fn term<'s>(whole: T<'s>) -> T<'s> {
         Term::Id | Term::Num(_) | Term::Var(_) | Term::Break(_) | Term::Arr(None) => whole,
         Term::Recurse => then(Term::Recurse, call(CHECKPOINT)),
         Term::Str(format, parts) => text(format, parts),
-        Term::Arr(Some(inner)) => then(Term::Arr(Some(boxed(inner))), call(NESTED)),
+        Term::Arr(Some(inner)) => {
+            let items = then(term(*inner), call(ITEM));
+            then(Term::Arr(Some(Box::new(items))), call(NESTED))
+        }
         Term::Obj(entries) => {
             let entries = entries.into_iter().map(|(key, value)| (term(key), value.map(term))).collect();
             then(Term::Obj(entries), call(NESTED))
@@ -97,7 +100,7 @@ fn term<'s>(whole: T<'s>) -> T<'s> {
         Term::Fold(name, source, names, arguments) => {
             // The first is the beginning, the second is run again and again.
             let argument = |(number, argument)| match (number, term(argument)) {
-                (1, update) => then(call(CHECKPOINT), update),
+                (1, update) => then(then(call(CHECKPOINT), call(SIZED)), update),
                 (_, other) => other,
             };
             let arguments = arguments.into_iter().enumerate().map(argument).collect();
@@ -122,7 +125,7 @@ fn text<'s>(format: Option<&'s str>, parts: Vec<StrPart<&'s str, T<'s>>>) -> T<'
         StrPart::Term(inner) => StrPart::Term(then(term(inner), call(WEIGHED))),
         other => other,
     };
-    then(Term::Str(format, parts.into_iter().map(part).collect()), call(SIZED))
+    then(Term::Str(format, parts.into_iter().map(part).collect()), call(MADE))
 }
 
 fn operation<'s>(left: T<'s>, operator: BinaryOp<&'s str>, right: T<'s>) -> T<'s> {
@@ -137,6 +140,8 @@ fn operation<'s>(left: T<'s>, operator: BinaryOp<&'s str>, right: T<'s>) -> T<'s
         // Lists are compared item by item.
         BinaryOp::Math(Math::Sub) => plain(weighed(left), operator, weighed(right)),
         BinaryOp::UpdateMath(Math::Sub) => plain(term(left), operator, weighed(right)),
+        // A text is split into a list.
+        BinaryOp::Math(Math::Div) => then(plain(term(left), operator, term(right)), call(MADE)),
         BinaryOp::Math(_) => then(plain(term(left), operator, term(right)), call(SIZED)),
         // What comes out is larger by the operand, and the operand of a next round is not larger than that.
         BinaryOp::UpdateMath(_) => plain(term(left), operator, then(term(right), call(SIZED))),
@@ -173,7 +178,7 @@ fn called<'s>(name: &'s str, arguments: Vec<T<'s>>) -> T<'s> {
     if walks {
         called = then(call(WEIGHED), called);
     }
-    if grows { then(called, call(SIZED)) } else { called }
+    if grows { then(called, call(MADE)) } else { called }
 }
 
 fn path<'s>(start: T<'s>, parts: Vec<(Part<T<'s>>, Opt)>) -> T<'s> {

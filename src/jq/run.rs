@@ -156,7 +156,7 @@ fn run_one(
 fn stopped(reason: i32, limits: &JqLimits) -> JqError {
     let what = match reason {
         OVER_STACK => "its definitions call each other too deeply",
-        OVER_ROOM => "it makes a value that is too large",
+        OVER_ROOM => "it makes values that are too large, or too many",
         OVER_DEPTH => "it makes a value with too many brackets inside each other",
         OVER_DIGITS => "it makes a number with too many digits",
         OVER_SOUGHT => "it looks for a text or list that is too large in one that is too large",

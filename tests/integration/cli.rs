@@ -7,7 +7,9 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::server::Server;
+use serde_json::json;
+
+use crate::support::server::{Server, data};
 
 fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
@@ -139,6 +141,18 @@ fn a_new_configuration_is_written_once_and_is_valid() {
     }
 }
 
+#[tokio::test]
+async fn a_new_configuration_is_what_the_server_runs_with() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(meanwhile(folder.path(), &["init"], &[]).status.success());
+    let server = Server::start(&folder.path().join("data"), Some(&folder.path().join("meanwhile.toml")));
+    let document = "{ sources { name } joinedData(join: \"overview\", args: { id: 7 }) { data parts { value } } }";
+    let answer = data(server.url(), document, json!({})).await;
+    assert_eq!(answer["sources"], json!([{ "name": "health" }, { "name": "task_counts" }, { "name": "user" }]));
+    assert_eq!(answer["joinedData"]["data"], json!({ "user": "User", "status": "ready", "tasks": 0 }));
+    assert_eq!(answer["joinedData"]["parts"][0]["value"], json!({ "id": 7, "name": "User" }));
+}
+
 #[test]
 fn checking_finds_what_starting_would_and_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -229,9 +243,8 @@ fn a_folder_in_use_and_a_newer_database_have_exit_codes_of_their_own() {
 #[tokio::test]
 async fn sigterm_stops_the_server_gracefully_and_a_second_one_at_once() {
     use futures::StreamExt;
-    use serde_json::json;
 
-    use crate::support::server::{data, signal, subscribe};
+    use crate::support::server::{signal, subscribe};
 
     let folder = tempfile::tempdir().unwrap();
     let start = "mutation($input: JSON) { startTask(input: { kind: \"simulate\", input: $input }) { task { id } } }";

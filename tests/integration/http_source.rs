@@ -1,6 +1,11 @@
 //! HTTP sources against a real server that misbehaves in every way we know.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt};
 use meanwhile::{
@@ -14,7 +19,10 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::peer::Peer;
+use crate::support::{
+    peer::Peer,
+    server::{Server, data, post as post_to, subscribe},
+};
 
 /// What no read may take longer than, whatever the server does.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -231,6 +239,59 @@ async fn secrets_show_in_no_error_and_no_debug_output() {
         let error = build(SystemClock::default(), &format!("[sources.api]\ntype = \"http\"\n{wrong}")).unwrap_err();
         assert!(!error.to_string().contains("hunter2-token"), "{error}");
         assert!(error.to_string().starts_with("m.toml:"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_show_in_no_log_and_no_answer_of_the_program() {
+    let peer = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let source = |name: &str, url: &str, more: &str| {
+        format!(
+            "[sources.{name}]\ntype = \"http\"\nurl = \"{url}\"\n{more}\n[joins.{name}]\nparts.{name}.source = \"{name}\"\n"
+        )
+    };
+    let post = "method = \"POST\"\nbody = { key = \"${TOKEN}\" }";
+    let config = [
+        source("right", &peer.url("/json?key=${TOKEN}"), SECRETS),
+        source("refused", &peer.url("/status/500/${TOKEN}"), SECRETS),
+        source("broken", &peer.url("/text/${TOKEN}"), post),
+        source("redirected", &peer.url("/loop?${TOKEN}"), SECRETS),
+        source("cut", &peer.url("/cut/${TOKEN}"), SECRETS),
+        source("nowhere", "https://${HOST}:1/${TOKEN}", SECRETS),
+        source("no-tls", &format!("https://${{HOST}}:{}/${{TOKEN}}", peer.address.port()), "timeout_ms = 300"),
+    ];
+    fs::write(folder.path().join("m.toml"), config.concat()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+    command.args(["--listen", "127.0.0.1:0", "--data", "data", "--config", "m.toml"]).current_dir(folder.path());
+    command.env("TOKEN", "hunter2-token").env("HOST", "localhost");
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    let mut server = Server::spawn_with_log(&mut command, "trace", Stdio::from(log));
+    let mut answers = String::new();
+    for name in ["right", "refused", "broken", "redirected", "cut", "nowhere", "no-tls"] {
+        let join = format!("{{ joinedData(join: \"{name}\") {{ data parts {{ value error {{ code message }} }} }} }}");
+        answers += &post_to(server.url(), &join, json!({})).await.unwrap().to_string();
+        let collect = format!(
+            "mutation {{ startTask(input: {{ kind: \"collect\", input: {{ source: \"{name}\" }} }}) {{ task {{ id }} }} }}"
+        );
+        let id = data(server.url(), &collect, json!({})).await["startTask"]["task"]["id"].clone();
+        let events =
+            "subscription($id: ID!) { taskEvents(id: $id) { ... on TaskStatusChanged { error { message } } } }";
+        let events = subscribe(server.url(), events, json!({ "id": id })).await.unwrap();
+        answers += &format!("{:?}", events.collect::<Vec<_>>().await);
+    }
+    let all = "{ sources { name description type args argDefinitions { name default } }
+        joins { name description args parts { name source } } }";
+    answers += &data(server.url(), all, json!({})).await.to_string();
+    server.kill();
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "nothing is logged: {log}");
+    assert!(answers.contains("\"b\":1.5") && answers.contains("cannot connect"), "{answers}");
+    assert_eq!(peer.requests()[0].header("authorization"), Some("Bearer hunter2-token"));
+    for text in [&log, &answers] {
+        for line in text.lines() {
+            assert!(!line.contains("hunter2") && !line.contains("localhost"), "{line}");
+        }
     }
 }
 

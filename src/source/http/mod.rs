@@ -89,23 +89,38 @@ impl HttpSourceOptions {
 
 /// The connections that all HTTP sources share. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct HttpClient(reqwest::Client);
+pub struct HttpClient {
+    client: reqwest::Client,
+    /// Why nobody is trusted over TLS.
+    no_certificates: Option<Arc<str>>,
+}
 
 impl HttpClient {
     /// Without connections yet. Proxies of the environment are not used.
     ///
-    /// TLS is rustls, with the machine's certificates. `UNAVAILABLE` when they cannot be read.
+    /// TLS is rustls, with the machine's certificates. Where they cannot be read, as in a small container, nobody is
+    /// trusted over TLS, and all else works.
     pub fn new() -> Result<Self, SourceError> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
-            .build();
-        client.map(Self).map_err(|error| {
-            SourceError::new(ErrorCode::Unavailable, format!("cannot make an HTTP client: {}", exchange::cause(&error)))
-        })
+        let failed = |error: &reqwest::Error| {
+            let message = format!("cannot make an HTTP client: {}", exchange::cause(error));
+            SourceError::new(ErrorCode::Unavailable, message)
+        };
+        match builder().build() {
+            Ok(client) => Ok(Self { client, no_certificates: None }),
+            Err(error) => {
+                let client = builder().tls_certs_only([]).build().map_err(|_| failed(&error))?;
+                Ok(Self { client, no_certificates: Some(exchange::cause(&error).into()) })
+            }
+        }
     }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
 }
 
 /// An HTTP API, as a source.
@@ -143,6 +158,12 @@ impl HttpSource {
             return Err(invalid(format!("its arg `{name}` is not used: write it as `{{{name}}}` in `url` or `body`")));
         }
         let headers = headers(&options).map_err(invalid)?;
+        if let (true, Some(why)) = (target.is_https(), &client.no_certificates) {
+            tracing::warn!(
+                "source `{name}` asks over TLS, and there is nobody whom this machine trusts to vouch for its server: \
+                 {why}; reads of it fail until the package `ca-certificates` is installed, or SSL_CERT_FILE names a file"
+            );
+        }
         let info = SourceInfo {
             name: name.into(),
             description: options.description,
@@ -156,7 +177,7 @@ impl HttpSource {
         };
         let exchange = Exchange {
             source: info.name.clone(),
-            client: client.0.clone(),
+            client: client.client.clone(),
             clock,
             method: options.method,
             headers,

@@ -60,6 +60,11 @@ impl Target {
         Ok(Self { origin, segments: segments.collect::<Result<_, _>>()?, pairs: pairs.collect::<Result<_, _>>()? })
     }
 
+    /// Whether it is asked over TLS.
+    pub(super) fn is_https(&self) -> bool {
+        matches!(&self.origin, Origin::Of(origin) if Url::parse(origin.expose()).is_ok_and(|url| url.scheme() == "https"))
+    }
+
     /// Whether this arg has a place in it.
     pub(super) fn mentions(&self, arg: &str) -> bool {
         let of_arg = |piece: &Piece| matches!(piece, Piece::Arg(name) if name == arg);
