@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpSocket};
 
 use crate::support::{
-    raw::{Event, Raw},
+    raw::{Event, Raw, read_slowly},
     server::client,
     toy::ToyServer,
 };
@@ -231,6 +231,22 @@ async fn a_stalled_reader_meets_the_write_deadline_and_its_producer_stops() {
     assert!(stalled.breaks().await);
     let mut healthy = post(&server, "{ hello }").await;
     assert_eq!(Event::data(&mut healthy).await, json!({ "hello": "world" }));
+}
+
+#[tokio::test]
+async fn who_reads_slowly_is_not_stalled() {
+    let mut options = HttpOptions::default();
+    options.sockets.write_timeout_ms = 5_000;
+    let server = ToyServer::with(options, |_| {}).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    // One event that takes much longer than the deadline.
+    let request = "GET /graphql?query=subscription%7Bflood(bytes:50000000)%7D HTTP/1.1\r\nHost: localhost\r\n";
+    stream.write_all(format!("{request}{ACCEPT}\r\n").as_bytes()).await.unwrap();
+    server.hands.live_streams(1).await;
+    read_slowly(&server, &mut stream, Duration::from_millis(5_000)).await;
+    server.hands.live_streams(1).await;
 }
 
 #[tokio::test]

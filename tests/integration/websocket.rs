@@ -12,6 +12,7 @@ use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
 use crate::support::{
+    raw::read_slowly,
     server::client,
     socket::Socket,
     toy::{ToyServer, serve},
@@ -459,6 +460,21 @@ async fn a_stalled_reader_meets_the_write_deadline_and_its_producers_stop() {
     assert_eq!(stalled.closed().await, (1006, String::new()));
     healthy.subscribe("1", "{ hello }").await;
     assert_eq!(healthy.data("1").await, json!({ "hello": "world" }));
+}
+
+#[tokio::test]
+async fn who_reads_slowly_is_not_stalled() {
+    let server = limited(|options| (options.write_timeout_ms, options.ping_interval_ms) = (5_000, 3_600_000)).await;
+    let tcp = TcpSocket::new_v4().unwrap();
+    tcp.set_recv_buffer_size(4096).unwrap();
+    let mut slow = Socket::over(tcp.connect(server.address).await.unwrap(), PROTOCOL).await;
+    slow.init(Value::Null).await;
+    // One message that takes much longer than the deadline.
+    slow.subscribe("1", "subscription { flood(bytes: 50000000) }").await;
+    server.hands.live_streams(1).await;
+    let mut stream = slow.into_stream();
+    read_slowly(&server, &mut stream, Duration::from_millis(5_000)).await;
+    server.hands.live_streams(1).await;
 }
 
 #[tokio::test]

@@ -376,7 +376,8 @@ impl<S: GraphqlService> Connection<S> {
         self.wrote(&polled)
     }
 
-    /// Notes how writing went; a client that begins not to read gets a deadline.
+    /// Notes how writing went. A client that does not read gets a deadline, and a new one whenever some could be written:
+    /// a large message may take its time.
     fn wrote(&mut self, polled: &Poll<Result<(), tungstenite::Error>>) -> Result<(), End> {
         match polled {
             Poll::Ready(Ok(())) => {
@@ -388,15 +389,13 @@ impl<S: GraphqlService> Connection<S> {
             }
             Poll::Ready(Err(_)) => Err(End::Lost),
             Poll::Pending => {
-                if !self.blocked {
-                    self.blocked = true;
-                    let timeout = Duration::from_millis(self.server.options.write_timeout_ms);
-                    self.write_deadline.set(&*self.server.context.clock, timeout);
-                    if self.write_deadline.has_come(&mut Context::from_waker(&self.control)) {
-                        return Err(End::Lost);
-                    }
+                self.blocked = true;
+                let timeout = Duration::from_millis(self.server.options.write_timeout_ms);
+                self.write_deadline.set(&*self.server.context.clock, timeout);
+                match self.write_deadline.has_come(&mut Context::from_waker(&self.control)) {
+                    true => Err(End::Lost),
+                    false => Ok(()),
                 }
-                Ok(())
             }
         }
     }

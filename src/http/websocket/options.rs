@@ -9,7 +9,7 @@ pub struct WebsocketOptions {
     pub ping_interval_ms: u64,
     /// How long the answer to a ping may take until the connection counts as lost.
     pub pong_timeout_ms: u64,
-    /// How long a client may take to read what was sent until the connection counts as lost.
+    /// How long a client may take none of what was sent until the connection counts as lost.
     pub write_timeout_ms: u64,
     /// The largest message of a client, in bytes.
     pub max_message_bytes: usize,

@@ -1,12 +1,14 @@
 //! An HTTP client that does only what it is told, and shows the bytes as they come.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
+
+use super::toy::ToyServer;
 
 /// A response whose body is being read.
 pub(crate) struct Raw {
@@ -132,6 +134,20 @@ impl Raw {
 
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream.into_inner()
+    }
+}
+
+/// Reads as slowly as the write deadline allows, several times as long as that.
+pub(crate) async fn read_slowly(server: &ToyServer, stream: &mut TcpStream, write_deadline: Duration) {
+    let mut read = 0;
+    for _ in 0..8 {
+        // Until the server could write some more, and waits again.
+        while server.clock.next_wake() != Some(write_deadline) {
+            read += stream.read(&mut [0; 8192]).await.unwrap();
+            assert!(read < 40_000_000, "the deadline stays");
+            tokio::task::yield_now().await;
+        }
+        server.clock.advance(write_deadline - Duration::from_millis(1));
     }
 }
 
