@@ -1,18 +1,19 @@
 // The examples for stock clients: each event of a task is shown exactly once, whatever happens to the connection.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { launch } from "./support/browser.js";
+import { start } from "./support/child.js";
 import { eventsource } from "./support/eventsource.js";
 import { EXAMPLES, examples, watch } from "./support/examples.js";
 import { startProxy } from "./support/proxy.js";
 import { assertRecord } from "./support/record.js";
 import { startServer } from "./support/server.js";
+import { startWorker } from "./support/worker.js";
 
 const CONFIG = `
 [server.streams]
@@ -21,8 +22,16 @@ sse_retry_ms = 20
 
 [sources.rows]
 type = "simulated"
-rows = 60
+rows = 40
 interval_ms = 10
+`;
+const OWN_CONFIG = `
+[server]
+# What is not done by then is given back, and begins again.
+shutdown_deadline_ms = 100
+
+[server.streams]
+sse_retry_ms = 20
 `;
 
 // How many bytes of its answers each connection lets through.
@@ -48,20 +57,22 @@ async function proxyFor(t, server, options) {
 }
 
 /**
- * A server for one test, a task that waits, and what an example shows of it: the task begins to work when the example
- * has shown that it waits. `on` is told of each event.
+ * What an example shows of a task of a server of its own. The task goes a step further when the example has shown the
+ * last one, and `on` was told of it.
  */
-async function watchFromStart(t, example, { url = (own) => own.endpoint, on }) {
-  const own = { server: await startServer() };
+async function watchSteps(t, example, { url = (own) => own.endpoint, on }) {
+  const worker = await startWorker();
+  t.after(() => worker.stop());
+  const config = `${OWN_CONFIG}${worker.config}`;
+  const own = { config, server: await startServer({ config }) };
   t.after(async () => {
     await own.restarted;
     await own.server.stop();
   });
-  await own.server.pause("simulate");
-  const id = await own.server.simulate({ steps: 10, stepMs: 100 });
+  const id = await own.server.start("steps", {});
   return watch(example, await url(own.server), id, (event) => {
-    if (event.seq === 1) own.server.resume("simulate");
     on(event, own);
+    worker.goOn(event);
   });
 }
 
@@ -69,12 +80,14 @@ async function watchFromStart(t, example, { url = (own) => own.endpoint, on }) {
 const restart = (end) => (event, own) => {
   if (event.seq !== 5) return;
   own.restarted = end(own.server).then(async () => {
-    own.server = await startServer({ data: own.server.data, port: own.server.port });
+    const { data, port } = own.server;
+    own.server = await startServer({ config: own.config, data, port });
   });
 };
 
+const RESTARTED = ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"];
 // Who does not get on repeats for ever.
-const OPTIONS = { timeout: 60_000 };
+const OPTIONS = { timeout: 120_000 };
 
 describe("examples", { concurrency: 4 }, () => {
   for (const [name, example] of Object.entries({ eventsource: eventsource(() => browser), ...examples })) {
@@ -95,7 +108,7 @@ describe("examples", { concurrency: 4 }, () => {
     test(`${name}: a task is watched from PENDING to COMPLETED, across lost connections`, OPTIONS, async (t) => {
       let proxy;
       let lost = 0;
-      const events = await watchFromStart(t, example, {
+      const events = await watchSteps(t, example, {
         url: async (own) => (proxy = await proxyFor(t, own)).endpoint,
         on({ seq }) {
           // In the middle, and once more at the first event after that.
@@ -106,7 +119,7 @@ describe("examples", { concurrency: 4 }, () => {
       });
       assert.equal(proxy.cuts, 2);
       assertRecord(events);
-      assert.deepEqual(events.at(-1).result, { steps: 10 });
+      assert.deepEqual([events.length, events.at(-1).result], [13, { steps: 10 }]);
     });
 
     test(`${name}: wherever the answer is cut, also within an event, nothing is lost or shown twice`, OPTIONS, async (t) => {
@@ -120,8 +133,8 @@ describe("examples", { concurrency: 4 }, () => {
     });
 
     test(`${name}: it goes on after a crash of the server, and so does the task`, OPTIONS, async (t) => {
-      const events = await watchFromStart(t, example, { on: restart((own) => own.crash()) });
-      assertRecord(events, ["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"]);
+      const events = await watchSteps(t, example, { on: restart((own) => own.crash()) });
+      assertRecord(events, RESTARTED);
       const lost = events.find((event) => event.error);
       assert.deepEqual([lost.status, lost.error.code], ["PENDING", "ATTEMPT_LOST"]);
       const ordered = events.every(({ attempt, seq }) => attempt <= 1 === seq <= lost.seq);
@@ -129,36 +142,36 @@ describe("examples", { concurrency: 4 }, () => {
     });
 
     test(`${name}: it goes on after the server was stopped and started again`, OPTIONS, async (t) => {
-      assertRecord(await watchFromStart(t, example, { on: restart((own) => own.shutDown()) }));
+      assertRecord(await watchSteps(t, example, { on: restart((own) => own.shutDown()) }), RESTARTED);
     });
   }
 });
 
 describe("run.js", () => {
-  const run = (t, args) => {
+  const run = (args) => {
     const env = { ...process.env, MEANWHILE_URL: server.endpoint };
-    const child = spawn(process.execPath, [fileURLToPath(new URL("run.js", EXAMPLES)), ...args], { env });
-    t.after(() => child.kill());
-    return child;
+    return start(process.execPath, [fileURLToPath(new URL("run.js", EXAMPLES)), ...args], { env });
   };
 
-  test("it watches the task that is named", async (t) => {
+  test("it watches the task that is named", async () => {
     const id = await server.simulate({ steps: 1, stepMs: 10 });
-    const lines = (await text(run(t, ["graphql-ws", id]).stdout)).trim().split("\n");
+    const lines = (await text(run(["graphql-ws", id]).stdout)).trim().split("\n");
     assert.deepEqual([lines[0], lines.at(-1)], [
       "1 TaskStatusChanged PENDING",
       `${lines.length} TaskStatusChanged COMPLETED`,
     ]);
   });
 
-  test("without one it starts one", async (t) => {
-    const [line] = await once(createInterface(run(t, ["meros"]).stdout), "line");
+  test("without one it starts one", async () => {
+    const child = run(["meros"]);
+    const [line] = await once(createInterface(child.stdout), "line");
+    child.kill();
     assert.equal(line, "1 TaskStatusChanged PENDING");
   });
 
-  test("it says what went wrong, and fails", async (t) => {
+  test("it says what went wrong, and fails", async () => {
     const runs = ["graphql-ws", "apollo-multipart", "urql-fetch", "relay"].map(async (name) => {
-      const child = run(t, [name, "nothing"]);
+      const child = run([name, "nothing"]);
       const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, "close")]);
       assert.match(stderr, /there is no task "nothing"/);
       assert.equal(code, 1, name);

@@ -1,10 +1,10 @@
 // The examples for stock clients, and what they show.
 
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { start } from "./child.js";
 
 export const EXAMPLES = new URL("../../../examples/clients/", import.meta.url);
 /** Tests come again at once. */
@@ -18,9 +18,7 @@ const curl = {
   async watchTask(url, id, show) {
     const script = fileURLToPath(new URL("curl.sh", EXAMPLES));
     const env = { ...process.env, RETRY_SECONDS: OPTIONS.retryMs / 1000 };
-    const child = spawn("bash", [script, url, id], { env, stdio: ["ignore", "pipe", "pipe"] });
-    // Otherwise it asks for ever when a test has given up.
-    process.once("exit", () => child.kill());
+    const child = start("bash", [script, url, id], { env, stdio: ["ignore", "pipe", "pipe"] });
     const stderr = text(child.stderr);
     for await (const line of createInterface(child.stdout)) {
       const { data, errors } = JSON.parse(line);

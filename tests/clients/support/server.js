@@ -1,11 +1,11 @@
 // The real program, on a port and a data folder of its own.
 
-import { spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { start } from "./child.js";
 
 const BINARY = process.env.MEANWHILE_BIN ?? fileURLToPath(new URL("../../../target/debug/meanwhile", import.meta.url));
 
@@ -23,7 +23,7 @@ export async function startServer({ args = [], config, data, port = 0 } = {}) {
     await writeFile(file, config);
     args = [...args, "--config", file];
   }
-  const child = spawn(BINARY, ["--listen", `127.0.0.1:${port}`, "--data", data, ...args], { env: ENV });
+  const child = start(BINARY, ["--listen", `127.0.0.1:${port}`, "--data", data, ...args], { env: ENV });
   const exited = new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)));
   let stderr = "";
   child.stderr.on("data", (text) => (stderr += text));
@@ -93,16 +93,6 @@ export async function startServer({ args = [], config, data, port = 0 } = {}) {
 
     cancel(id) {
       return this.ask("mutation($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }", { id });
-    },
-
-    /** Lets tasks of a kind wait. */
-    pause(kind) {
-      return this.ask("mutation($kind: String!) { pauseKind(input: {kind: $kind}) { kind { name } } }", { kind });
-    },
-
-    /** Lets them run again. */
-    resume(kind) {
-      return this.ask("mutation($kind: String!) { resumeKind(input: {kind: $kind}) { kind { name } } }", { kind });
     },
   };
 }
