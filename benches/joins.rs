@@ -254,7 +254,7 @@ async fn serve_lines(rows: u64) -> std::net::SocketAddr {
     let app = axum::Router::new().fallback(move || async move {
         let lines = futures::stream::unfold(0, move |from| async move {
             let until = (from + 500).min(rows);
-            let lines: String = (from..until).map(|n| line(n)).collect();
+            let lines: String = (from..until).map(line).collect();
             (from < until).then_some((Ok::<_, std::io::Error>(lines), until))
         });
         axum::body::Body::from_stream(lines)

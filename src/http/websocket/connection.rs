@@ -355,7 +355,9 @@ impl<S: GraphqlService> Connection<S> {
 
     /// Whether the write buffer has room. When it has none, that is because the client does not read.
     fn can_send(&mut self) -> Result<bool, End> {
-        if self.blocked && !self.woke(Source::Writing) {
+        // Taken before writing is polled: what wakes it afterwards has to wake the task.
+        let woke = self.woke(Source::Writing);
+        if self.blocked && !woke {
             return Ok(false);
         }
         let cx = &mut Context::from_waker(&self.writing);
@@ -371,6 +373,7 @@ impl<S: GraphqlService> Connection<S> {
         if self.blocked || !self.unflushed {
             return Ok(());
         }
+        self.woke(Source::Writing);
         let polled = self.socket.poll_flush(&mut Context::from_waker(&self.writing));
         self.unflushed = polled.is_pending();
         self.wrote(&polled)

@@ -58,12 +58,12 @@ impl Tasks {
     }
 
     pub(crate) async fn events(&self, id: TaskId) -> Vec<Arc<Event>> {
-        let batches: Vec<_> = self.journal().follow(id, 0).try_collect().await.unwrap();
+        let followed: Vec<_> = self.journal().follow(id, 0).try_collect().await.unwrap();
         let event = |followed| match followed {
             Followed::Event(event) => event,
             Followed::Gap { .. } => panic!("a gap"),
         };
-        batches.into_iter().flatten().map(event).collect()
+        followed.into_iter().map(event).collect()
     }
 
     /// Waits until the task's journal holds an event for which `is` says yes.
@@ -74,8 +74,8 @@ impl Tasks {
     /// Waits until the task's journal holds an event for which `is` says yes.
     pub(crate) async fn until_event(&self, id: TaskId, is: impl Fn(&Event) -> bool) {
         let mut follow = std::pin::pin!(self.journal().follow(id, 0));
-        while let Some(batch) = follow.next().await {
-            if batch.unwrap().iter().any(|followed| matches!(followed, Followed::Event(event) if is(event))) {
+        while let Some(followed) = follow.next().await {
+            if matches!(followed.unwrap(), Followed::Event(event) if is(&event)) {
                 return;
             }
         }
