@@ -20,8 +20,9 @@ use meanwhile::{
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Times each question is asked.
+/// Times each question is asked; and those that look at much.
 const ROUNDS: usize = 500;
+const FEW_ROUNDS: usize = 20;
 /// Entries in a page.
 const PAGE: usize = 50;
 /// Where counting stops.
@@ -84,15 +85,17 @@ async fn main() -> Result<(), Failure> {
         ("tag of every tenth", tagged(&["tenth"])),
         ("tag of ten tasks", tagged(&["rare"])),
         ("tag of every tenth, failed", with(tagged(&["tenth"]), TaskStatus::Failed)),
-        ("two tags that are together in every 110th task", tagged(&["tenth", "eleventh"])),
     ] {
         let ask = || async { store.count(filter.clone(), CAP).await };
         report(&format!("count: {name}"), &measure(ROUNDS, ask).await?);
     }
+    let together = tagged(&["tenth", "eleventh"]);
+    let ask = || async { store.count(together.clone(), CAP).await };
+    report("count: two tags that are together in every 110th task", &measure(FEW_ROUNDS, ask).await?);
     // The worst there is: it takes all the look-ups that it may.
     let alternating = page(tagged(&["tenth", "after a tenth"]));
     let ask = || async { store.list(alternating.clone()).await.map(|page| page.searched_until) };
-    report("list: two tags that alternate, never together", &measure(10, ask).await?);
+    report("list: two tags that alternate, never together", &measure(FEW_ROUNDS, ask).await?);
     store.close().await;
     Ok(())
 }
@@ -110,7 +113,7 @@ fn fill(database: &Path, tasks: i64) -> Result<u64, Failure> {
     connection.execute_batch(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -500000",
     )?;
-    for (number, kind) in KINDS.iter().enumerate() {
+    for (number, kind) in (0_i64..).zip(KINDS) {
         connection.execute("INSERT INTO kind (id, name) VALUES (?1, ?2)", (number, kind))?;
     }
     // In `n`: the number of each task, and its id.
