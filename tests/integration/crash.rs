@@ -378,7 +378,8 @@ async fn start(folder: &Path, config: &Path) -> Server {
 fn processes_in(folder: &Path) -> BTreeSet<u32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     // One that has ended, and is only not waited for yet, is nowhere.
-    pids.filter(|pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))).collect()
+    pids.filter(|pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
+        .collect()
 }
 
 /// Waits until none of these is there any more.

@@ -90,7 +90,9 @@ impl<'a> Selection<'a> {
     pub(super) fn count(&self, cap: u64) -> rusqlite::Result<(u64, Searched)> {
         match (&self.groups, self.tags.as_slice()) {
             // One range of an index, or several without anything in common: counted where they stand.
-            (None, []) => Ok((self.count_groups(&groups(self.connection, &TaskFilter::default())?, cap)?, Searched::All)),
+            (None, []) => {
+                Ok((self.count_groups(&groups(self.connection, &TaskFilter::default())?, cap)?, Searched::All))
+            }
             (Some(groups), []) => Ok((self.count_groups(groups, cap)?, Searched::All)),
             (None, [tag]) => Ok((self.count_tag(tag, cap)?, Searched::All)),
             _ => {
@@ -125,7 +127,8 @@ impl<'a> Selection<'a> {
         let mut select = self.connection.prepare_cached(
             "SELECT count(*) FROM (SELECT 1 FROM task_tag WHERE tag = ?1 AND task > ?2 AND task < ?3 LIMIT ?4)",
         )?;
-        let found: i64 = select.query_row(params![tag, self.above, self.below, codec::signed(cap)], |row| row.get(0))?;
+        let found: i64 =
+            select.query_row(params![tag, self.above, self.below, codec::signed(cap)], |row| row.get(0))?;
         Ok(codec::unsigned(found))
     }
 }
