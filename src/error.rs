@@ -146,11 +146,13 @@ impl From<StoreError> for Error {
         let code = match &error {
             StoreError::NotFound(_) => ErrorCode::NotFound,
             StoreError::Conflict(_) | StoreError::Stale(_) => ErrorCode::Conflict,
+            StoreError::TooBroad(_) => ErrorCode::LimitExceeded,
             StoreError::Full => ErrorCode::StoreFull,
             StoreError::Internal(_) => ErrorCode::Internal,
             StoreError::Locked | StoreError::Failed(_) | StoreError::Closed => ErrorCode::Unavailable,
         };
-        Self::new(code, error.to_string())
+        let limit = matches!(error, StoreError::TooBroad(_)).then_some("max_filter_lookups");
+        Self { limit, ..Self::new(code, error.to_string()) }
     }
 }
 

@@ -3,10 +3,11 @@
 import { fork } from "node:child_process";
 import { Queue, Worker } from "bullmq";
 
-const connection = { host: "127.0.0.1", port: Number(process.env.REDIS_PORT) };
 const CLIENTS = 64;
 const BULK_CLIENTS = 4;
 const BULK = 256;
+// Commands of callers that are under way at the same time travel together, which is a little quicker.
+const connection = { host: "127.0.0.1", port: Number(process.env.REDIS_PORT), enableAutoPipelining: true };
 
 if (process.argv[2] === "worker") {
   const [, , , name, tasks] = process.argv;
@@ -28,6 +29,7 @@ if (process.argv[2] === "worker") {
     const name = `bench-${label}`;
     const worker = fork(new URL(import.meta.url).pathname, ["worker", name, String(tasks)]);
     const heard = (wanted) => new Promise((resolve) => worker.on("message", (message) => message === wanted && resolve()));
+    worker.on("exit", (code) => code && process.exit(code));
     const done = heard("done");
     await heard("ready");
     const queue = new Queue(name, { connection });

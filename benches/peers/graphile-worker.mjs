@@ -1,12 +1,14 @@
 // graphile-worker with its local queue, through its own client library: the same work as benches/peers.rs.
 // node graphile-worker.mjs TASKS; DATABASE_URL. The worker is a process of its own: both cores are used.
 import { fork } from "node:child_process";
-import { makeWorkerUtils, run } from "graphile-worker";
+import { Logger, makeWorkerUtils, run } from "graphile-worker";
 
 const connectionString = process.env.DATABASE_URL;
 const CLIENTS = 64;
 const BULK_CLIENTS = 4;
 const BULK = 256;
+// It would print a line for each job.
+const logger = new Logger(() => () => {});
 
 if (process.argv[2] === "worker") {
   let left = Number(process.argv[3]);
@@ -14,16 +16,13 @@ if (process.argv[2] === "worker") {
   const worker = {
     connectionString,
     concurrentJobs: CLIENTS,
-    maxPoolSize: 10,
-    pollInterval: 2000,
     localQueue: { size: 500 },
     completeJobBatchDelay: 0,
     failJobBatchDelay: 0,
-    schema: "graphile_worker",
+    logger,
   };
   const nothing = async () => {};
   const runner = await run({ preset: { worker }, taskList: { nothing }, noHandleSignals: true });
-  // A job that is complete is deleted: when the table is empty all are.
   process.on("message", async () => {
     await runner.stop();
     process.disconnect();
@@ -35,11 +34,12 @@ if (process.argv[2] === "worker") {
   process.send("ready");
 } else {
   const tasks = Number(process.argv[2] ?? 20000);
-  const utils = await makeWorkerUtils({ connectionString, maxPoolSize: 20 });
+  const utils = await makeWorkerUtils({ preset: { worker: { connectionString, maxPoolSize: 20, logger } } });
   await utils.migrate();
   for (const [label, clients, bulk] of [["one-by-one", CLIENTS, 1], ["bulk", BULK_CLIENTS, BULK]]) {
     const worker = fork(new URL(import.meta.url).pathname, ["worker", String(tasks)]);
     const heard = (wanted) => new Promise((resolve) => worker.on("message", (message) => message === wanted && resolve()));
+    worker.on("exit", (code) => code && process.exit(code));
     const done = heard("done");
     await heard("ready");
     const begin = performance.now();
@@ -54,6 +54,9 @@ if (process.argv[2] === "worker") {
     };
     await Promise.all(Array.from({ length: clients }, (_, number) => client(number)));
     await done;
+    // The worker says so before it is written. A job that is complete is deleted: when none is left, all are.
+    const left = "SELECT EXISTS (SELECT FROM graphile_worker.jobs) AS left";
+    while ((await utils.withPgClient((client) => client.query(left))).rows[0].left);
     console.log(`graphile-worker ${label} ${Math.round(tasks / ((performance.now() - begin) / 1000))}`);
     const ended = new Promise((resolve) => worker.on("exit", resolve));
     worker.send("stop");

@@ -21,6 +21,8 @@ pub struct StoreConfig {
     pub max_queued_writes: usize,
     /// Bytes of commits held for whoever follows them and is late.
     pub max_feed_bytes: usize,
+    /// Look-ups in indexes that one list or one count of tasks may take.
+    pub max_filter_lookups: u64,
     /// How large the database may become, in bytes; `None`: as large as the disk allows.
     pub max_database_bytes: Option<u64>,
 }
@@ -34,6 +36,7 @@ impl Default for StoreConfig {
             max_queued_reads: sqlite.reader_queue,
             max_queued_writes: sqlite.writer_queue,
             max_feed_bytes: sqlite.feed_bytes,
+            max_filter_lookups: sqlite.max_filter_lookups,
             max_database_bytes: None,
         }
     }
@@ -49,6 +52,7 @@ impl StoreConfig {
         section.number("max_queued_reads", &mut store.max_queued_reads, 1..=1_000_000)?;
         section.number("max_queued_writes", &mut store.max_queued_writes, 1..=1_000_000)?;
         section.number("max_feed_bytes", &mut store.max_feed_bytes, 1024..=1 << 40)?;
+        section.number("max_filter_lookups", &mut store.max_filter_lookups, 1000..=1_000_000_000)?;
         let mut database_bytes = 0;
         section.number("max_database_bytes", &mut database_bytes, 1 << 20..=1 << 43)?;
         store.max_database_bytes = (database_bytes > 0).then_some(database_bytes);
@@ -63,6 +67,7 @@ impl StoreConfig {
             reader_queue: self.max_queued_reads,
             writer_queue: self.max_queued_writes,
             feed_bytes: self.max_feed_bytes,
+            max_filter_lookups: self.max_filter_lookups,
             max_pages: self.max_database_bytes.map(|bytes| u32::try_from(bytes / PAGE_BYTES).unwrap_or(u32::MAX)),
             ..SqliteOptions::default()
         }

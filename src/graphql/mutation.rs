@@ -206,7 +206,8 @@ impl Mutation {
         Ok(CancelTaskPayload { task: TaskObject(task) })
     }
 
-    /// Starts a new task that copies an ended one. `CONFLICT` while that one has not ended.
+    /// Starts a new task that copies an ended one. `CONFLICT` while that one has not ended, `INVALID_INPUT` when its kind
+    /// does not take its input any more.
     async fn retry_task(
         &self,
         ctx: &Context<'_>,

@@ -185,8 +185,9 @@ pub(super) struct TaskErrorObject(pub model::TaskError);
 /// Why an attempt or a task ended badly.
 #[Object(name = "TaskError")]
 impl TaskErrorObject {
-    /// Stable, for programs: `HANDLER_FAILED`, `HANDLER_PANICKED`, `INVALID_INPUT`, `LIMIT_EXCEEDED`, `TIMEOUT`,
-    /// `DEADLINE_EXCEEDED`, `ATTEMPT_LOST`, `INTERRUPTED`, `CANCELLED`, or the handler's own.
+    /// Stable, for programs: `HANDLER_FAILED`, `HANDLER_PANICKED`, `PROGRAM_FAILED`, `PROGRAM_KILLED`,
+    /// `PROGRAM_NOT_STARTED`, `INVALID_INPUT`, `LIMIT_EXCEEDED`, `TIMEOUT`, `DEADLINE_EXCEEDED`, `ATTEMPT_LOST`,
+    /// `INTERRUPTED`, `CANCELLED`, `INTERNAL`, or the handler's own.
     async fn code(&self) -> &str {
         &self.0.code
     }

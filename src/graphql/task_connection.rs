@@ -40,6 +40,9 @@ pub(super) struct TaskConnection {
     tasks: Vec<TaskObject>,
     has_previous_page: bool,
     has_next_page: bool,
+    /// Where the page begins and ends.
+    start: Option<TaskId>,
+    end: Option<TaskId>,
 }
 
 /// A task in a page.
@@ -64,13 +67,14 @@ impl TaskConnection {
         &self.tasks
     }
 
-    /// Whether there is more, and where it begins.
+    /// Whether there is more, and where it begins. Where few tasks fit among very many, a page can have fewer tasks than
+    /// asked for, or none, although there are more: go on from its end.
     async fn page_info(&self) -> PageInfo {
         PageInfo {
             has_previous_page: self.has_previous_page,
             has_next_page: self.has_next_page,
-            start_cursor: self.tasks.first().map(|task| page_cursor(task.0.id)),
-            end_cursor: self.tasks.last().map(|task| page_cursor(task.0.id)),
+            start_cursor: self.start.map(page_cursor),
+            end_cursor: self.end.map(page_cursor),
         }
     }
 
@@ -106,7 +110,10 @@ impl TaskConnection {
         if order == Order::OldestFirst {
             tasks.reverse();
         }
-        Ok(Self { filter, tasks, has_previous_page, has_next_page })
+        let searched_until = |way| found.searched_until.filter(|_| order == way);
+        let start = searched_until(Order::OldestFirst).or(tasks.first().map(|task| task.0.id));
+        let end = searched_until(Order::NewestFirst).or(tasks.last().map(|task| task.0.id));
+        Ok(Self { filter, tasks, has_previous_page, has_next_page, start, end })
     }
 }
 

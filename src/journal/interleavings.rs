@@ -4,7 +4,10 @@
 //! printed as a schedule that `shuttle::replay` repeats. Everything is as in the server, except the store, which is a
 //! vector here, and the runtime, which is Shuttle's. A lost signal would be a deadlock, which Shuttle reports.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chrono::DateTime;
@@ -28,8 +31,9 @@ use crate::{
     },
 };
 
-/// Orders drawn for each test.
+/// Orders drawn for each test, and how long on a slow machine: then they are fewer.
 const ORDERS: usize = 3000;
+const LONGEST: Duration = Duration::from_secs(60);
 /// Events of the task; the last one ends it.
 const EVENTS: Seq = 12;
 
@@ -231,6 +235,7 @@ fn in_drawn_orders(scheduler: impl Scheduler + 'static, run: impl Fn() + Send + 
     let mut config = Config::new();
     // What a thread of the server has, about: the default is for tests that call less.
     config.stack_size = 1 << 20;
+    config.max_time = Some(LONGEST);
     Runner::new(scheduler, config).run(run);
 }
 

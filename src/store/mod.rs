@@ -81,10 +81,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// least one: of the rest nothing is said.
     async fn tasks(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, StoreError>;
 
-    /// A page of tasks, by id.
+    /// A page of tasks, by id. Where few tasks fit among very many it can end before it is full, with
+    /// [`TaskPage::searched_until`].
     async fn list(&self, query: TaskQuery) -> Result<TaskPage, StoreError>;
 
-    /// How many tasks fit the filter; counting stops at `cap`.
+    /// How many tasks fit the filter; counting stops at `cap`. [`StoreError::TooBroad`] where few tasks fit among very
+    /// many.
     async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, StoreError>;
 
     /// How many tasks of each kind are in each status, and how long those took that completed last; by kind.
@@ -304,8 +306,10 @@ impl Default for TaskQuery {
 pub struct TaskPage {
     /// In the query's order.
     pub tasks: Vec<Task>,
-    /// Whether more tasks fit, beyond the last of this page.
+    /// Whether more tasks fit, or can fit, beyond the last of this page.
     pub has_more: bool,
+    /// The page is not full, because it took as many look-ups as it may: go on from here, as from its last task.
+    pub searched_until: Option<TaskId>,
 }
 
 /// A page of events to read.
@@ -351,6 +355,12 @@ pub enum StoreError {
     /// The disk, or the database's own limit, is full. Nothing was written; it may work later.
     #[error("the store is full: free disk space (or raise `max_database_bytes`, if it is set), then try again")]
     Full,
+    /// The filter asks for several things of which each fits very many tasks, but seldom the same.
+    #[error(
+        "too many tasks fit each part of this filter, and too few of them all of it, to be counted within the limit \
+         `max_filter_lookups`, which allows {0} look-ups: narrow it, by `createdAfter` for example"
+    )]
+    TooBroad(u64),
     /// Another program has locked the database. Nothing was written; it works again when the lock is gone.
     #[error("another program has locked the store's database: try again when it has ended")]
     Locked,

@@ -230,12 +230,12 @@ impl TaskManager {
         Ok(self.shared.store.paused().await?)
     }
 
-    /// Starts a new task that repeats an ended one.
+    /// Starts a new task that repeats an ended one. `INVALID_INPUT` when its kind does not take its input any more.
     pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
         self.open_for_starts()?;
-        let kind = self.shared.store.tasks(vec![id]).await?.pop().flatten().map(|task| task.kind);
-        if let Some(kind) = kind {
-            self.shared.registry.info(&kind)?;
+        if let Some(task) = self.get(id).await? {
+            // The kind may take other input than it took then.
+            self.shared.registry.taking(&task.kind, &task.input)?;
         }
         let task = self.shared.store.retry(id).await?;
         self.shared.wake.notify_one();

@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{KindInfo, KindPolicy, TaskOptions};
@@ -80,6 +81,18 @@ impl StartTask {
         Ok(self)
     }
 
+    /// Names what is asked for, for comparing: that keys of an object come in another order makes no other request.
+    fn fingerprint(&self) -> Result<[u8; 32], Error> {
+        let input = self.input.decode::<Value>().map(|mut input| {
+            input.sort_all_objects();
+            Json::from(input)
+        });
+        // What is too deep to be read is compared as it is written.
+        let request = Self { input: input.unwrap_or_else(|_| self.input.clone()), ..self.clone() };
+        let request = serde_json::to_vec(&request).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(Sha256::digest(request).into())
+    }
+
     /// Checks it against the limits and fills in what its kind says.
     pub(super) fn into_task(self, kind: &KindInfo, options: &TaskOptions) -> Result<NewTask, Error> {
         if self.input.len() > options.max_input_bytes {
@@ -114,10 +127,7 @@ impl StartTask {
         }
         let idempotency = match &self.idempotency_key {
             None => None,
-            Some(key) => {
-                let request = serde_json::to_vec(&self).map_err(|error| Error::invalid(error.to_string()))?;
-                Some(IdempotencyKey { key: key.clone(), fingerprint: Sha256::digest(request).into() })
-            }
+            Some(key) => Some(IdempotencyKey { key: key.clone(), fingerprint: self.fingerprint()? }),
         };
         let mut tags: Vec<String> = Vec::with_capacity(self.tags.len());
         for tag in self.tags {

@@ -1,6 +1,6 @@
 //! JSON Schema of a kind's input: checked before a task is stored.
 
-use jsonschema::Validator;
+use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use crate::{error::Error, model::Json};
@@ -21,32 +21,31 @@ impl InputSchema {
             Error::invalid(format!("the input schema of kind `{kind}` is not a valid JSON Schema: {what}"))
         };
         let schema: Value = schema.decode().map_err(|error| bad(&error))?;
-        jsonschema::validator_for(&schema).map(Self).map_err(|error| bad(&error))
+        jsonschema::validator_for(&schema).map(Self).map_err(|error| bad(&misfit(&error)))
     }
 
     /// `INVALID_INPUT` names the path of each of the first misfits.
     pub(super) fn check(&self, kind: &str, input: &Json) -> Result<(), Error> {
         let value: Value = input.decode().map_err(|error| Error::invalid(error.to_string()))?;
         let mut errors = self.0.iter_errors(&value);
-        let misfits: Vec<String> = errors
-            .by_ref()
-            .take(TOLD)
-            .map(|error| {
-                let path = error.instance_path().to_string();
-                let mut text = error.to_string();
-                if text.len() > TOLD_BYTES {
-                    text.truncate(text.floor_char_boundary(TOLD_BYTES));
-                    text.push('…');
-                }
-                format!("at `{}`: {text}", if path.is_empty() { "/" } else { &path })
-            })
-            .collect();
+        let misfits: Vec<String> = errors.by_ref().take(TOLD).map(|error| misfit(&error)).collect();
         if misfits.is_empty() {
             return Ok(());
         }
         let more = if errors.next().is_some() { "; and more" } else { "" };
         Err(Error::invalid(format!("the input does not fit kind `{kind}`: {}{more}", misfits.join("; "))))
     }
+}
+
+/// Where something does not fit, and what.
+fn misfit(error: &ValidationError<'_>) -> String {
+    let path = error.instance_path().to_string();
+    let mut text = error.to_string();
+    if text.len() > TOLD_BYTES {
+        text.truncate(text.floor_char_boundary(TOLD_BYTES));
+        text.push('…');
+    }
+    format!("at `{}`: {text}", if path.is_empty() { "/" } else { &path })
 }
 
 #[cfg(test)]
@@ -72,6 +71,6 @@ mod tests {
     #[test]
     fn a_schema_that_is_none_is_refused() {
         let error = schema(r#"{"type":"number-ish"}"#).unwrap_err().to_string();
-        assert!(error.contains("kind `k`"), "{error}");
+        assert!(error.contains("kind `k`") && error.contains("at `/type`"), "{error}");
     }
 }

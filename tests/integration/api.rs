@@ -24,9 +24,13 @@ struct Server {
 
 /// Kinds of the tests: `echo` completes with its input, `wait` runs until it is cancelled.
 async fn server() -> Server {
+    server_with(&SqliteOptions::default()).await
+}
+
+async fn server_with(store: &SqliteOptions) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn meanwhile::clock::Clock> = Arc::new(SystemClock::default());
-    let store = SqliteStore::open(folder.path(), &SqliteOptions::default(), clock.clone()).unwrap();
+    let store = SqliteStore::open(folder.path(), store, clock.clone()).unwrap();
     let (options, journal) = (TaskOptions::default(), JournalOptions::default());
     let manager = TaskManager::open(Arc::new(store), clock.clone(), options, journal, 1).await.unwrap();
     manager.register("echo", |_ctx, input: Value| async move { Ok(input) }).unwrap();
@@ -281,6 +285,48 @@ async fn lists_page_both_ways_and_count() {
     let data = server.data(document, json!({})).await;
     assert_eq!(data["tasks"]["totalCount"], 3);
     assert!(data["tasks"]["nodes"].as_array().unwrap().iter().all(|task| task["tags"] == json!(["odd"])));
+}
+
+#[tokio::test]
+async fn a_list_of_what_seldom_meets_has_short_pages_that_go_on_where_they_ended() {
+    let server = server_with(&SqliteOptions { max_filter_lookups: 20, ..SqliteOptions::default() }).await;
+    let document = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: { tasks: $tasks }) { tasks { id } } }";
+    // One tag or the other in turn; both only at the ends and in the middle.
+    let tags = |n: usize| if n % 50 == 0 { json!(["a", "b"]) } else { json!([if n % 2 == 0 { "a" } else { "b" }]) };
+    let tasks: Vec<Value> = (0..=100).map(|n| json!({ "kind": "echo", "tags": tags(n) })).collect();
+    let data = server.data(document, json!({ "tasks": tasks })).await;
+    let started = &data["startTasks"]["tasks"];
+    let both = [100, 50, 0].map(|n| started[n]["id"].clone());
+    let document = "query($filter: TaskFilter, $first: Int, $after: String, $last: Int, $before: String) {
+        tasks(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+            nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }";
+    let filter = json!({ "tags": ["a", "b"] });
+    for (size, from, more, end) in
+        [("first", "after", "hasNextPage", "endCursor"), ("last", "before", "hasPreviousPage", "startCursor")]
+    {
+        let (mut pages, mut cursor) = (Vec::new(), Value::Null);
+        loop {
+            let list = server.data(document, json!({ "filter": filter, size: 5, from: cursor })).await["tasks"].take();
+            pages.push(list["nodes"].as_array().unwrap().iter().map(|task| task["id"].clone()).collect::<Vec<_>>());
+            cursor = list["pageInfo"][end].clone();
+            if list["pageInfo"][more] == json!(false) {
+                break;
+            }
+        }
+        assert!(pages.iter().any(Vec::is_empty), "no page is short: {pages:?}");
+        if size == "last" {
+            pages.reverse();
+        }
+        assert_eq!(pages.concat(), both);
+    }
+    let count = "query($filter: TaskFilter) { tasks(filter: $filter) { totalCount } }";
+    let refused = server.respond(count, json!({ "filter": filter })).await;
+    let extensions = &refused["errors"][0]["extensions"];
+    assert_eq!([&extensions["code"], &extensions["limit"]], ["LIMIT_EXCEEDED", "max_filter_lookups"], "{refused}");
+    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("createdAfter"), "{refused}");
+    // What does not lie together is passed over at once.
+    let apart = json!({ "tags": ["a", "b", "c"] });
+    assert_eq!(server.data(count, json!({ "filter": apart })).await["tasks"]["totalCount"], 0);
 }
 
 #[tokio::test]

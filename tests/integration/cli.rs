@@ -188,6 +188,11 @@ fn checking_finds_what_starting_would_and_starts_nothing() {
         assert_eq!(failure(&meanwhile(folder.path(), args, &[])), (78, message));
         let _ = fs::remove_dir_all(folder.path().join("data"));
     }
+    // What may be there by the time it is needed is a warning.
+    fs::write(folder.path().join("m.toml"), "[kinds.a]\ncommand = [\"./no-such-program\"]").unwrap();
+    let output = meanwhile(folder.path(), &["check", "--config", "m.toml"], &[]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("no-such-program"), "{log}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

@@ -1,4 +1,6 @@
-//! The real program under load, killed at random moments and started again.
+//! The real program under load, killed at random moments and started again: tasks of handlers and of programs, retries,
+//! cancels, pauses, deletions, deadlines, retention. What was acknowledged is there, what is seen is in order, nothing of a
+//! program outlives its server, and in the end retention leaves nothing behind.
 //!
 //! A dozen kills by default. Hundreds:
 //!
@@ -13,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -36,6 +39,13 @@ cancel_grace_ms = 50
 [kinds.collect]
 concurrency = 6
 
+[kinds.program]
+command = [\"sh\", \"program.sh\", \"{input.manner}\", \"{input.exit}\"]
+no_retry_exit_codes = [99]
+stop_grace_ms = 20
+leftover_grace_ms = 20
+concurrency = 4
+
 [retention]
 keep_events_ms = 1500
 keep_tasks_ms = 4000
@@ -49,10 +59,29 @@ interval_ms = 2
 value = {n = 1}
 ";
 
+/// All processes of an attempt hold the lock until the last of them has ended; each chunk says which attempt it is of. What
+/// is stubborn leaves a twice detached process behind, and none of them listens to signals.
+const PROGRAM: &str = r#"
+exec 9>"lock-$MEANWHILE_TASK"
+flock -n 9 || exit 99
+if [ "$1" = stubborn ]; then
+    trap '' TERM HUP
+    (setsid sh -c 'sleep 1000 & wait' &)
+fi
+for number in 1 2 3; do
+    echo "{\"chunk\": {\"attempt\": $MEANWHILE_ATTEMPT, \"number\": $number}}"
+    sleep 0.02
+done
+echo "{\"result\": {\"attempt\": $MEANWHILE_ATTEMPT}}"
+exit "$2"
+"#;
+/// What it ends with when a process of an earlier attempt is still there.
+const OVERLAP: u64 = 99;
+
 const START: &str = "mutation($input: StartTaskInput!) { startTask(input: $input) { task { id } existed } }";
 const EVENTS: &str = "subscription($id: ID!, $after: String) { taskEvents(id: $id, after: $after) {
     __typename seq attempt at cursor
-    ... on TaskStatusChanged { status result error { code attempt } runAt }
+    ... on TaskStatusChanged { status result error { code attempt details } runAt }
     ... on TaskProgressed { percent } ... on TaskLogged { message } ... on TaskChunk { index value }
     ... on TaskCancellation { step } ... on TaskGap { from } } }";
 
@@ -160,9 +189,14 @@ impl Clients {
     }
 
     fn draw(&self, random: &mut StdRng) -> Value {
-        let mut input = match random.random_range(0..4) {
-            0 => json!({ "kind": "collect", "input": {"source": "rows"}, "tags": ["rows"] }),
-            1 => json!({ "kind": "simulate", "input": {"steps": 3, "stepMs": 2, "fail": true}, "maxAttempts": 2 }),
+        let mut input = match random.random_range(0..8) {
+            0 => {
+                let manner = if random.random_bool(0.5) { "stubborn" } else { "polite" };
+                let input = json!({ "manner": manner, "exit": random.random_range(0..2) });
+                json!({ "kind": "program", "input": input, "maxAttempts": 2 })
+            }
+            1 | 2 => json!({ "kind": "collect", "input": {"source": "rows"}, "tags": ["rows"] }),
+            3 | 4 => json!({ "kind": "simulate", "input": {"steps": 3, "stepMs": 2, "fail": true}, "maxAttempts": 2 }),
             _ => {
                 json!({ "kind": "simulate", "input": {"steps": 5, "stepMs": 4}, "priority": random.random_range(-3..3) })
             }
@@ -249,9 +283,11 @@ async fn what_was_acknowledged_survives_being_killed_at_any_moment() {
 }
 
 async fn kill_and_check(kills: u64, seed: u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("meanwhile.toml");
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().canonicalize().unwrap();
+    let config = folder.join("meanwhile.toml");
     fs::write(&config, CONFIG).unwrap();
+    fs::write(folder.join("program.sh"), PROGRAM).unwrap();
     let mut random = StdRng::seed_from_u64(seed);
     let (at, url) = watch::channel(None);
     let clients = Arc::new(Clients {
@@ -275,8 +311,8 @@ async fn kill_and_check(kills: u64, seed: u64) {
     }
 
     let mut seen = clients.seen.subscribe();
-    for _ in 0..kills {
-        let mut server = start(folder.path(), &config).await;
+    for number in 0..kills {
+        let mut server = start(&folder, &config).await;
         at.send_replace(Some(server.url().to_owned()));
         let enough = *seen.borrow() + random.random_range(1..200);
         tokio::select! {
@@ -285,13 +321,22 @@ async fn kill_and_check(kills: u64, seed: u64) {
             Some(ended) = starters.join_next() => ended.unwrap(),
             Some(ended) = followers.join_next() => ended.unwrap(),
         }
+        // Each other time while programs are at work: the server, a guard, a program.
+        while number % 2 == 0 && processes_in(&folder).len() < 3 {
+            tokio::task::yield_now().await;
+        }
         for _ in 0..random.random_range(0..200) {
             tokio::task::yield_now().await;
         }
+        let processes = processes_in(&folder);
         at.send_replace(None);
         server.kill();
+        // The next one starts after they are gone, or before: then their attempts begin again when they are.
+        if random.random_bool(0.5) {
+            gone(&folder, &processes).await;
+        }
     }
-    let server = start(folder.path(), &config).await;
+    let mut server = start(&folder, &config).await;
     at.send_replace(Some(server.url().to_owned()));
     clients.stop.store(true, Ordering::Release);
     clients.saw_something();
@@ -300,19 +345,66 @@ async fn kill_and_check(kills: u64, seed: u64) {
     let resume = "mutation { resumeKind(input: { kind: \"collect\" }) { kind { name } } }";
     data(server.url(), resume, json!({})).await;
     followers.join_all().await;
-    let events = check(&clients, server.url()).await;
+    let journals = check(&clients, server.url()).await;
     let acknowledged = clients.acknowledged.lock().unwrap().len();
     let followed = clients.records.lock().unwrap().len();
-    println!("{kills} kills: {acknowledged} tasks acknowledged, {followed} followed throughout, {events} events");
+    println!("{kills} kills: {acknowledged} tasks acknowledged, {followed} followed throughout; {}", tally(&journals));
+
+    // Retention goes on after all that, and leaves nothing.
+    let count = "{ tasks(first: 0) { totalCount } }";
+    while data(server.url(), count, json!({})).await["tasks"]["totalCount"] != 0 {}
+    let processes = processes_in(&folder);
+    server.kill();
+    gone(&folder, &processes).await;
+    let database = rusqlite::Connection::open(folder.join("data/meanwhile.db")).unwrap();
+    for table in ["task", "event", "task_tag", "idempotency"] {
+        let rows: u32 = database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0, "rows of {table} are left");
+    }
 }
 
+/// Starts the server in the folder: so do all processes that come of it.
 async fn start(folder: &Path, config: &Path) -> Server {
-    let (data, config) = (folder.join("data"), config.to_owned());
-    tokio::task::spawn_blocking(move || Server::start(&data, Some(&config))).await.unwrap()
+    let (folder, config) = (folder.to_owned(), config.to_owned());
+    let start = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data", "data", "--config"]).arg(config);
+        Server::spawn(command.current_dir(folder))
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
 }
 
-/// Holds what the clients know against the journal. How many events there are.
-async fn check(clients: &Clients, url: &str) -> usize {
+/// The processes that work in this folder: a server, its guards and their programs.
+fn processes_in(folder: &Path) -> BTreeSet<u32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    // One that has ended, and is only not waited for yet, is nowhere.
+    pids.filter(|pid: &u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder)))
+        .collect()
+}
+
+/// Waits until none of these is there any more.
+async fn gone(folder: &Path, processes: &BTreeSet<u32>) {
+    while !processes_in(folder).is_disjoint(processes) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What became of the tasks, for people.
+fn tally(journals: &[(String, Vec<Value>)]) -> String {
+    let mut tally = BTreeMap::new();
+    for event in journals.iter().flat_map(|(_, journal)| journal) {
+        let what = match (event["status"].as_str(), event["error"]["code"].as_str()) {
+            (Some(status), Some(code)) => format!("{status} {code}"),
+            (Some(status), None) => status.to_owned(),
+            (None, _) => event["__typename"].as_str().unwrap().to_owned(),
+        };
+        *tally.entry(what).or_insert(0_u32) += 1;
+    }
+    tally.into_iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Holds what the clients know against the journals, and gives those.
+async fn check(clients: &Clients, url: &str) -> Vec<(String, Vec<Value>)> {
     let acknowledged: Vec<String> = clients
         .acknowledged
         .lock()
@@ -359,7 +451,7 @@ async fn check(clients: &Clients, url: &str) -> usize {
             assert_eq!(task[field], last[field], "{id}: the task and its last event differ");
         }
     }
-    journals.iter().map(|(_, journal)| journal.len()).sum()
+    journals
 }
 
 fn is_gap(event: &Value) -> bool {
@@ -390,6 +482,11 @@ fn check_journal(id: &str, journal: &[Value]) {
         let its_attempt = event["attempt"].as_u64().unwrap();
         assert!(its_attempt >= attempt, "an event of an attempt after a later one began in {}", context());
         attempt = its_attempt;
+        // Programs say which attempt it is that speaks: nothing of one comes within another.
+        for of in [&event["value"]["attempt"], &event["result"]["attempt"]] {
+            assert!(of.is_null() || *of == event["attempt"], "of another attempt: {event} in {}", context());
+        }
+        assert_ne!(event["error"]["details"]["exitCode"], json!(OVERLAP), "two attempts at once in {}", context());
         match event["__typename"].as_str().unwrap() {
             "TaskStatusChanged" => {
                 let next = event["status"].as_str().unwrap();

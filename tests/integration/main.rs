@@ -6,7 +6,9 @@ mod access;
 mod api;
 mod backup;
 mod cli;
+#[cfg(target_os = "linux")]
 mod crash;
+mod deploy;
 mod fuzz;
 mod http;
 mod http_source;

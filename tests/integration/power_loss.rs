@@ -15,9 +15,9 @@ use std::{
 
 use meanwhile::{
     clock::{Clock, SystemClock},
-    model::{EventBody, Json, LogLevel, Outcome, Seq, TaskId, TaskStatus},
+    model::{EventBody, Json, LogLevel, NewTask, Outcome, Seq, TaskError, TaskId, TaskStatus, code},
     store::{
-        EventQuery, NewEvent, Store,
+        EventQuery, NewEvent, Store, SweepQuery,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
@@ -41,29 +41,50 @@ fn open(folder: &Path, vfs: Option<&str>) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(folder, &options, clock).unwrap())
 }
 
-/// Tasks start, run, speak, end and are deleted, until told to stop.
+/// Tasks start, run, speak, are tried again, are cancelled, end, lose their events and are deleted, until told to stop.
 async fn work(store: Arc<dyn Store>, acknowledged: Arc<Acknowledged>, stop: Arc<AtomicBool>) {
     let at = SystemClock::default().now();
+    let mut swept = None;
     while !stop.load(Ordering::Acquire) {
-        for started in store.start(vec![new_task("k"); BATCH]).await.unwrap() {
+        for started in store.start(vec![NewTask { max_attempts: 2, ..new_task("k") }; BATCH]).await.unwrap() {
             acknowledged.lock().unwrap().insert(started.task.id, (1, TaskStatus::Pending));
         }
         let claimed = store.claim(&["k".into()], BATCH).await.unwrap();
         let note = |id: TaskId, head: Seq, status: TaskStatus| acknowledged.lock().unwrap().insert(id, (head, status));
         for attempt in claimed.attempts {
-            let (id, body) = (attempt.by.task, EventBody::Log { level: LogLevel::Info, message: "x".repeat(300) });
-            note(id, 2, TaskStatus::Running);
+            let (id, begun) = (attempt.by.task, attempt.events);
+            note(id, begun, TaskStatus::Running);
+            let body = EventBody::Log { level: LogLevel::Info, message: "x".repeat(300) };
             store.record(write(attempt.by, 1, vec![NewEvent { at, body }; 3])).await.unwrap();
-            note(id, 5, TaskStatus::Running);
-            let result = Json::from_value(&"y".repeat(500)).unwrap();
-            store.finish(write(attempt.by, 2, Vec::new()), Outcome::Completed(result)).await.unwrap();
-            note(id, 6, TaskStatus::Completed);
-            if id.as_i64() % 4 == 0 {
+            note(id, begun + 3, TaskStatus::Running);
+            let error = TaskError {
+                code: code::HANDLER_FAILED.into(),
+                message: "no".into(),
+                details: None,
+                attempt: attempt.by.attempt,
+                retryable: true,
+            };
+            // The second time it is out of attempts.
+            let (head, outcome) = match id.as_i64() % 4 {
+                0 => (begun + 4, Outcome::Failed { error, retry_at: Some(at) }),
+                1 => {
+                    store.cancel(id, None).await.unwrap();
+                    // Asked for, confirmed, and the status.
+                    (begun + 6, Outcome::Cancelled(error))
+                }
+                _ => (begun + 4, Outcome::Completed(Json::from_value(&"y".repeat(500)).unwrap())),
+            };
+            let status = store.finish(write(attempt.by, 2, Vec::new()), outcome).await.unwrap();
+            note(id, head, status);
+            if id.as_i64() % 4 == 3 {
                 // From now on it may be gone.
                 acknowledged.lock().unwrap().remove(&id);
                 store.delete(id).await.unwrap();
             }
         }
+        let events_before = Some(SystemClock::default().now());
+        let query = SweepQuery { tasks_before: None, events_before, after: swept, limit: BATCH };
+        swept = store.sweep(query).await.unwrap().after;
     }
 }
 
@@ -111,8 +132,9 @@ async fn check(folder: &Path, promised: &HashMap<TaskId, (Seq, TaskStatus)>, lat
         assert!(task.head >= *head, "{id} had {head} events, and has {}", task.head);
         assert!(!status.is_terminal() || task.status == *status, "{id} had ended, and is {:?}", task.status);
         let query = EventQuery { task: *id, after: 0, limit: 100, limit_bytes: usize::MAX, types: Vec::new() };
-        let seqs: Vec<Seq> = store.events(query).await.unwrap().events.iter().map(|event| event.seq).collect();
-        assert_eq!(seqs, (1..=task.head).collect::<Vec<_>>(), "the events of {id}");
+        let page = store.events(query).await.unwrap();
+        let seqs: Vec<Seq> = page.events.iter().map(|event| event.seq).collect();
+        assert_eq!(seqs, (page.pruned_through + 1..=task.head).collect::<Vec<_>>(), "the events of {id}");
     }
     store.close().await;
     let database = Connection::open(folder.join("meanwhile.db")).unwrap();

@@ -61,6 +61,7 @@ conforms! {
     a_repeated_write_is_acknowledged_and_changes_nothing
     a_failure_waits_for_its_retry_and_then_ends
     an_attempt_of_a_process_that_is_gone_is_lost_and_runs_again
+    no_attempt_begins_after_the_deadline_however_many_tasks_are_overdue
     cancelling_is_immediate_when_pending_and_a_request_when_running
     an_ended_task_can_be_retried_as_a_new_one
     lists_page_both_ways_and_filter

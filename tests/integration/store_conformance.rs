@@ -229,6 +229,28 @@ pub(crate) async fn an_attempt_of_a_process_that_is_gone_is_lost_and_runs_again(
     }
 }
 
+pub(crate) async fn no_attempt_begins_after_the_deadline_however_many_tasks_are_overdue(place: &impl Place) {
+    let clock = clock();
+    let store = place.open(&clock);
+    let overdue = NewTask { deadline_ms: Some(1000), ..new_task("k") };
+    let started = store.start(vec![overdue; 600]).await.unwrap();
+    clock.advance(Duration::from_millis(1000));
+    let timely = start(&*store, new_task("k")).await.id;
+    let mut claimed = Vec::new();
+    loop {
+        let next = store.claim(&["k".into()], 50).await.unwrap();
+        claimed.extend(next.attempts.into_iter().map(|attempt| attempt.by.task));
+        if !next.more {
+            break;
+        }
+    }
+    assert_eq!(claimed, [timely]);
+    for overdue in started {
+        let task = get(&*store, overdue.task.id).await;
+        assert_eq!((task.status, task.error.unwrap().code.as_str()), (TaskStatus::Failed, code::DEADLINE_EXCEEDED));
+    }
+}
+
 pub(crate) async fn cancelling_is_immediate_when_pending_and_a_request_when_running(place: &impl Place) {
     let store = place.open(&clock());
     let pending = start(&*store, new_task("k")).await.id;

@@ -11,12 +11,12 @@ use std::{
 
 use CancelStep::{Confirmed, Delivered, Dropped, Overtaken, Requested, Unresponsive};
 use chrono::TimeDelta;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use meanwhile::{
     clock::{Clock, ManualClock},
     error::ErrorCode,
-    journal::FollowError,
-    model::{CancelStep, Event, EventBody, LogLevel, TaskId, TaskStatus, code},
+    journal::{FollowError, Followed},
+    model::{CancelStep, Event, EventBody, Json, LogLevel, TaskId, TaskStatus, code},
     store::TaskFilter,
     task::{JobContext, JobError, KindOptions, KindPolicy, RetentionOptions, Retry, StartTask, TaskOptions},
 };
@@ -252,10 +252,130 @@ async fn input_that_does_not_fit_the_kinds_schema_is_refused_with_its_path_and_n
     assert_eq!(error.code(), ErrorCode::InvalidInput);
     assert!(error.to_string().contains("`/names/1`"), "{error}");
     assert_eq!(tasks.count(TaskFilter::default(), 10).await.unwrap(), 1);
-    let schema = meanwhile::model::Json::parse(r#"{"type": 7}"#).unwrap();
+    let schema = Json::parse(r#"{"type": 7}"#).unwrap();
     let options = KindOptions { input_schema: Some(schema), ..KindOptions::default() };
     let error = tasks.register_with("bad", options, |_, ()| async { Ok(()) }).unwrap_err();
     assert!(error.to_string().contains("kind `bad`"), "{error}");
+}
+
+#[tokio::test]
+async fn an_ended_task_whose_input_does_not_fit_any_more_is_not_retried() {
+    let tasks = Tasks::new().await;
+    tasks.register("resize", |_, _: serde_json::Value| async { Ok(()) }).unwrap();
+    let id = tasks.run(StartTask::new("resize").input(&json!({"width": "3"})).unwrap()).await.id;
+    let tasks = tasks.restart().await;
+    let options = KindOptions::default().input_of::<Resize>();
+    tasks.register_with("resize", options, |_, _: Resize| async { Ok(()) }).unwrap();
+    let error = tasks.retry(id).await.unwrap_err();
+    assert!(error.code() == ErrorCode::InvalidInput && error.to_string().contains("`/width`"), "{error}");
+    assert_eq!(tasks.count(TaskFilter::default(), 10).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_request_with_the_keys_of_its_input_in_another_order_is_the_same_request() {
+    let tasks = Tasks::new().await;
+    tasks.register("k", |_, _: serde_json::Value| async { Ok(()) }).unwrap();
+    let request = |input: &str| StartTask {
+        input: Json::parse(input).unwrap(),
+        idempotency_key: Some("once".into()),
+        ..StartTask::new("k")
+    };
+    let first = tasks.start(request(r#"{"a": [{"x": 1, "y": 2}], "b": 3}"#)).await.unwrap();
+    let again = tasks.start(request(r#"{"b":3,"a":[{"y":2,"x":1}]}"#)).await.unwrap();
+    assert_eq!((again.id, again.input), (first.id, first.input));
+    let error = tasks.start(request(r#"{"b":3,"a":[{"y":1,"x":2}]}"#)).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Conflict);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_far_behind_when_its_task_is_deleted_ends_with_that() {
+    let tasks = Tasks::new().await;
+    // More than one slice of a deletion.
+    tasks
+        .register("chatty", |ctx: JobContext, ()| async move {
+            for number in 0..25_000 {
+                ctx.log(LogLevel::Info, number.to_string()).await?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let id = tasks.run(StartTask::new("chatty")).await.id;
+    let mut behind: Vec<_> = (0..3).map(|part| Box::pin(tasks.journal().follow(id, part * 10_000))).collect();
+    for follow in &mut behind {
+        follow.next().await.unwrap().unwrap();
+    }
+    let deleted = async { tasks.delete(id).await.unwrap() };
+    let followed = futures::future::join_all(behind.into_iter().map(TryStreamExt::try_collect::<Vec<_>>));
+    let ((), followed) = tokio::join!(deleted, followed);
+    for end in followed {
+        // Who had read it all before it was gone has the whole of it.
+        let ended = end.as_ref().map(|batches| batches.last().unwrap().last().unwrap().clone());
+        match ended {
+            Ok(Followed::Event(last)) => assert!(status(TaskStatus::Completed)(&last.body)),
+            Ok(Followed::Gap { .. }) => panic!("a gap is not the end"),
+            Err(error) => assert_eq!(error, &FollowError::NotFound(id)),
+        }
+    }
+    assert_eq!(tasks.count(TaskFilter::default(), 9).await.unwrap(), 0);
+}
+
+/// The longest time that a task can ask for.
+const LONGEST_MS: u64 = (1 << 31) - 1;
+
+fn texts(count: usize, bytes: usize) -> Vec<String> {
+    vec!["é".repeat(bytes / 2); count]
+}
+
+#[tokio::test]
+async fn what_is_at_a_limit_is_taken_and_what_is_one_beyond_is_not() {
+    let options = TaskOptions {
+        max_input_bytes: 20,
+        max_tags: 2,
+        max_tag_bytes: 4,
+        max_batch_tasks: 2,
+        max_chunk_bytes: 12,
+        max_result_bytes: 12,
+        max_message_bytes: 64,
+        ..TaskOptions::default()
+    };
+    let tasks = Tasks::with(Arc::new(manual()), options).await;
+    tasks
+        .register("echo", |ctx: JobContext, input: String| async move {
+            ctx.log(LogLevel::Info, &input).await?;
+            ctx.chunk(&input).await?;
+            Ok(input)
+        })
+        .unwrap();
+    let with = |change: &dyn Fn(&mut StartTask)| {
+        let mut request = StartTask::new("echo").input("").unwrap();
+        change(&mut request);
+        request
+    };
+    type Change = dyn Fn(&mut StartTask, usize);
+    let changes: [(&str, &Change); 9] = [
+        ("max_input_bytes", &|request, more| request.input = Json::from_value(&"x".repeat(18 + more)).unwrap()),
+        ("max_tags", &|request, more| request.tags = texts(2 + more, 2)),
+        ("max_tag_bytes", &|request, more| request.tags = texts(1, 4 + 2 * more)),
+        ("max_tag_bytes", &|request, more| request.idempotency_key = texts(1, 4 + 2 * more).pop()),
+        ("max_tag_bytes", &|request, more| request.concurrency_key = texts(1, 4 + 2 * more).pop()),
+        ("priority", &|request, more| request.priority = -100 - i32::try_from(more).unwrap()),
+        ("maxAttempts", &|request, more| request.max_attempts = Some(1000 + u32::try_from(more).unwrap())),
+        ("deadlineMs", &|request, more| request.deadline_ms = Some(LONGEST_MS + more as u64)),
+        ("retryBackoffMs", &|request, more| request.retry_backoff_ms = Some(LONGEST_MS + more as u64)),
+    ];
+    for (name, change) in changes {
+        tasks.start(with(&|request| change(request, 0))).await.unwrap();
+        let error = tasks.start(with(&|request| change(request, 1))).await.unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert_eq!(tasks.start_all(vec![with(&|_| {}); 2]).await.unwrap().len(), 2);
+    assert!(tasks.start_all(vec![with(&|_| {}); 3]).await.is_err());
+    assert_eq!(tasks.start_all(Vec::new()).await.unwrap(), []);
+    let task = tasks.run(StartTask::new("echo").input(&"x".repeat(10)).unwrap()).await;
+    assert_eq!(task.status, TaskStatus::Completed, "{:?}", task.error);
+    let task = tasks.run(StartTask::new("echo").input(&"x".repeat(11)).unwrap()).await;
+    let error = task.error.unwrap();
+    assert!(error.code == code::LIMIT_EXCEEDED && error.message.contains("max_chunk_bytes"), "{}", error.message);
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ struct Candidate {
 pub(super) fn claim(transaction: &mut Transaction<'_>, kinds: &[KindClaim], limit: usize) -> Result<Claimed, Trouble> {
     let mut claimed = Claimed { expired: expire(transaction, SLICE)?, ..Claimed::default() };
     claimed.more = claimed.expired == SLICE;
+    // Those that begin are not among what is overdue: that has to have failed first.
+    let limit = if claimed.more { 0 } else { limit };
     let mut candidates = Vec::new();
     let mut next_due: Option<i64> = None;
     for (index, kind) in kinds.iter().enumerate() {

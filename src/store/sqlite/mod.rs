@@ -10,6 +10,7 @@ mod codec;
 mod journal;
 mod open;
 mod readers;
+mod selection;
 mod start;
 mod statistics;
 mod sweep;
@@ -48,6 +49,9 @@ pub struct SqliteOptions {
     pub writer_queue: usize,
     /// Bytes of commits that a feed holds for a reader that is late.
     pub feed_bytes: usize,
+    /// Look-ups in indexes that one list or one count may take. Only filters by several things of which each fits very
+    /// many tasks, but seldom the same, take many.
+    pub max_filter_lookups: u64,
     /// How large the database may become, in pages of 4 KiB; `None`: as large as the disk allows.
     pub max_pages: Option<u32>,
     /// The SQLite VFS to use, by its name: one that encrypts, or a test's. `None`: SQLite's own.
@@ -63,6 +67,7 @@ impl Default for SqliteOptions {
             reader_queue: 1024,
             writer_queue: 4096,
             feed_bytes: 32 << 20,
+            max_filter_lookups: 1_000_000,
             max_pages: None,
             vfs: None,
             seed: None,
@@ -77,6 +82,7 @@ pub struct SqliteStore {
     feed: Arc<FeedSender>,
     writer: Arc<Writer>,
     readers: Arc<Readers>,
+    max_filter_lookups: u64,
     /// Unlocked on `close`, after the threads have ended.
     folder: Arc<Mutex<Option<Folder>>>,
 }
@@ -104,6 +110,7 @@ impl SqliteStore {
             feed,
             writer: Arc::new(writer),
             readers: Arc::new(readers),
+            max_filter_lookups: options.max_filter_lookups,
             folder: Arc::new(Mutex::new(Some(folder))),
         })
     }
@@ -184,11 +191,13 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, query: TaskQuery) -> Result<TaskPage, StoreError> {
-        self.readers.call(move |connection| tasks::page(connection, &query)).await
+        let max_lookups = self.max_filter_lookups;
+        self.readers.call(move |connection| tasks::page(connection, &query, max_lookups)).await
     }
 
     async fn count(&self, filter: TaskFilter, cap: u64) -> Result<u64, StoreError> {
-        self.readers.call(move |connection| tasks::count(connection, &filter, cap)).await
+        let max_lookups = self.max_filter_lookups;
+        self.readers.call(move |connection| tasks::count(connection, &filter, cap, max_lookups)).await
     }
 
     async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<KindStatistics>, StoreError> {

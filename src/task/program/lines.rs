@@ -23,8 +23,8 @@ pub(super) enum End {
 
 /// Collects bytes and gives lines. Holds one unfinished line at most.
 ///
-/// A line that begins with `{` can be a message and may be `max_message_bytes` long; any other is only shown, and is
-/// cut at `max_text_bytes`, so that output without newlines costs no memory.
+/// A line that begins with `{`, perhaps after white space, can be a message and may be `max_message_bytes` long; any
+/// other is only shown, and is cut at `max_text_bytes`, so that output without newlines costs no memory.
 #[derive(Debug)]
 pub(super) struct Splitter {
     max_message_bytes: usize,
@@ -73,7 +73,9 @@ impl Splitter {
         if self.skipping {
             return;
         }
-        let first = self.unfinished.first().or(bytes.first());
+        // However the bytes arrive: not only as far as they are here yet.
+        let mut begin = self.unfinished.iter().chain(bytes).take(self.max_text_bytes);
+        let first = begin.find(|byte| !byte.is_ascii_whitespace());
         let limit = if first == Some(&b'{') { self.max_message_bytes } else { self.max_text_bytes };
         let room = limit.saturating_sub(self.unfinished.len());
         self.unfinished.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -125,12 +127,14 @@ mod tests {
     fn what_may_be_a_message_has_a_limit_of_its_own() {
         assert_eq!(split(&[b"{123456789", b"0123456789"]), [("{1234567890123456789".to_owned(), End::Whole)]);
         assert_eq!(split(&[b"{123456789", b"0123456789}"])[0].1, End::Cut);
+        assert_eq!(split(&[b"  \t{23456789", b"012345678}"])[0].1, End::Whole);
+        assert_eq!(split(&[b"           {"])[0], ("          ".to_owned(), End::Cut));
     }
 
     proptest! {
         #[test]
         fn how_the_bytes_arrive_makes_no_difference(
-            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'{'), Just(b'x')], 0..80),
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'{'), Just(b' '), Just(b'x')], 0..80),
             cut in 0_usize..80,
         ) {
             let cut = cut.min(bytes.len());

@@ -1,6 +1,11 @@
 //! What a line on a program's stdout means.
 
-use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::model::{Json, LogLevel, Progress};
@@ -122,10 +127,68 @@ impl Object<'_> {
             let report: Report = serde_json::from_str(progress.get()).map_err(|_| PROGRESS)?;
             messages.push(Message::Progress(report.into()));
         }
-        let json = |value: &RawValue| Json::trusted(value.get());
-        messages.extend(self.chunk.map(|value| Message::Chunk(json(value))));
-        messages.extend(self.result.map(|value| Message::Result(json(value))));
+        for (name, value, message) in
+            [("chunk", self.chunk, Message::Chunk as fn(Json) -> Message), ("result", self.result, Message::Result)]
+        {
+            let Some(value) = value else { continue };
+            if let Err(error) = serde_json::from_str::<Readable>(value.get()) {
+                return Err(format!("not every client could read this `{name}` ({error})"));
+            }
+            messages.push(message(Json::trusted(value.get())));
+        }
         Ok(messages)
+    }
+}
+
+/// A value that every reader of JSON takes, not only the lenient ones: no half surrogate pairs, no numbers beyond those
+/// of a double, not nested too deep.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -172,6 +235,20 @@ mod tests {
         {
             assert!(matches!(Meaning::of(line), Meaning::Malformed(_)), "{line}");
         }
+    }
+
+    #[test]
+    fn a_value_that_only_some_readers_take_is_no_message() {
+        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        for value in [r#""\ud800""#, r#"{"\udc00x": 1}"#, "[1e999]", &deep] {
+            for key in ["chunk", "result"] {
+                let line = format!(r#"{{"{key}": {value}}}"#);
+                let Meaning::Malformed(why) = Meaning::of(&line) else { panic!("{key}: {value}") };
+                assert!(why.contains(key) && why.contains("column"), "{why}");
+            }
+        }
+        let sound = r#"{"a": ["\ud83d\ude00\u0000", -0.5e-300, 123456789012345678901234567890, true, null]}"#;
+        assert_eq!(messages(&format!(r#"{{"chunk": {sound}}}"#)), [Message::Chunk(Json::parse(sound).unwrap())]);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl<'a> Output<'a> {
             let shown = shown(&line);
             let meaning = match stream {
                 Stream::Stderr => Meaning::Text,
-                Stream::Stdout if line.end == End::Cut && line.bytes.first() == Some(&b'{') => {
+                Stream::Stdout if line.end == End::Cut && line.bytes.trim_ascii_start().first() == Some(&b'{') => {
                     return Err(self.too_long(line.bytes.len()));
                 }
                 Stream::Stdout => Meaning::of(&shown),
