@@ -309,7 +309,7 @@ async fn a_stream_that_is_far_behind_when_its_task_is_deleted_ends_with_that() {
     let ((), followed) = tokio::join!(deleted, followed);
     for end in followed {
         // Who had read it all before it was gone has the whole of it.
-        let ended = end.as_ref().map(|batches| batches.last().unwrap().last().unwrap().clone());
+        let ended = end.as_ref().map(|followed| followed.last().unwrap().clone());
         match ended {
             Ok(Followed::Event(last)) => assert!(status(TaskStatus::Completed)(&last.body)),
             Ok(Followed::Gap { .. }) => panic!("a gap is not the end"),

@@ -127,7 +127,7 @@ mod tests {
     fn what_may_be_a_message_has_a_limit_of_its_own() {
         assert_eq!(split(&[b"{123456789", b"0123456789"]), [("{1234567890123456789".to_owned(), End::Whole)]);
         assert_eq!(split(&[b"{123456789", b"0123456789}"])[0].1, End::Cut);
-        assert_eq!(split(&[b"  \t{23456789", b"012345678}"])[0].1, End::Whole);
+        assert_eq!(split(&[b"  \t{23456789", b"0123456}"])[0].1, End::Whole);
         assert_eq!(split(&[b"           {"])[0], ("          ".to_owned(), End::Cut));
     }
 
