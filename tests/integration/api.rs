@@ -292,7 +292,9 @@ async fn a_list_of_what_seldom_meets_has_short_pages_that_go_on_where_they_ended
     let server = server_with(&SqliteOptions { max_filter_lookups: 20, ..SqliteOptions::default() }).await;
     let document = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: { tasks: $tasks }) { tasks { id } } }";
     // One tag or the other in turn; both only at the ends and in the middle.
-    let tags = |n: usize| if n % 50 == 0 { json!(["a", "b"]) } else { json!([if n % 2 == 0 { "a" } else { "b" }]) };
+    let tags = |n: usize| {
+        if n.is_multiple_of(50) { json!(["a", "b"]) } else { json!([if n.is_multiple_of(2) { "a" } else { "b" }]) }
+    };
     let tasks: Vec<Value> = (0..=100).map(|n| json!({ "kind": "echo", "tags": tags(n) })).collect();
     let data = server.data(document, json!({ "tasks": tasks })).await;
     let started = &data["startTasks"]["tasks"];
