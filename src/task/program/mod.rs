@@ -15,7 +15,7 @@
 //! | --- | --- |
 //! | `{"progress": 42}` | a percentage |
 //! | `{"progress": {"done": 3, "total": 10, "message": "resizing"}}` | how many of how many; each may be left out |
-//! | `{"chunk": …}` | a piece of data: any value |
+//! | `{"chunk": …}` | a piece of data: any value that every reader of JSON takes |
 //! | `{"log": "text"}`, `{"log": {"level": "WARN", "message": "text"}}` | a log line |
 //! | `{"result": …}` | the task's result, once the program has succeeded; the last one counts |
 //!
