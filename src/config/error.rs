@@ -54,11 +54,15 @@ impl fmt::Display for ConfigError {
             write!(f, "{location}: ")?;
         }
         if let Some(key) = &self.key {
-            write!(f, "`{key}`: ")?;
+            write!(f, "`{}`: ", one_line(key))?;
         }
-        // One line, whatever others put into their messages.
-        f.write_str(&self.message.lines().map(str::trim).collect::<Vec<_>>().join(" "))
+        f.write_str(&one_line(&self.message))
     }
+}
+
+/// Whatever others put into their messages and keys.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 impl std::error::Error for ConfigError {}
@@ -101,7 +105,7 @@ mod tests {
     #[test]
     fn the_text_is_one_line() {
         let location = Location { file: "a.toml".into(), line: 3, column: 1 };
-        let error = ConfigError::at(location, "tasks.concurrency", "is wrong\n  and more");
-        assert_eq!(error.to_string(), "a.toml:3:1: `tasks.concurrency`: is wrong and more");
+        let error = ConfigError::at(location, "tasks.con\ncurrency", "is wrong\n  and more");
+        assert_eq!(error.to_string(), "a.toml:3:1: `tasks.con currency`: is wrong and more");
     }
 }

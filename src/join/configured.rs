@@ -1,6 +1,6 @@
 //! Joins as the configuration declares them: jq over JSON.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use serde_json::{Map, Value};
@@ -39,7 +39,7 @@ pub struct JoinDefinition {
 }
 
 /// A part of a join.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct PartDefinition {
     /// What it is called.
     pub name: String,
@@ -126,7 +126,7 @@ impl ConfiguredJoin {
     pub async fn run(&self, args: Args, order: Order, fetches: &Fetches) -> Result<Joined, Error> {
         let args = Arc::new(args.resolve(&format!("join `{}`", self.plan.name), &self.definition.args)?);
         let ran = run(&self.plan, args.clone(), order, fetches, &self.clock).await?;
-        let data = self.shape(&args, &ran.parts).await?;
+        let data = self.shape_in_time(&args, &ran.parts, ran.began).await?;
         Ok(Joined { data, elapsed: self.clock.elapsed().saturating_sub(ran.began), parts: ran.parts })
     }
 
@@ -136,6 +136,26 @@ impl ConfiguredJoin {
         let concurrent = self.run(args.clone(), Order::Concurrent, &Fetches::default()).await?;
         let sequential = self.run(args, Order::Sequential, &Fetches::default()).await?;
         Ok(Comparison { sequential, concurrent })
+    }
+
+    /// Within the join's time. Where parts have used it up, the shape still has its own: it shows the others' values.
+    async fn shape_in_time(&self, args: &Args, parts: &[JoinedPart], began: Duration) -> Result<Json, Error> {
+        let used = self.clock.elapsed().saturating_sub(began);
+        let timeout_ms = self.definition.limits.timeout_ms;
+        let left = Duration::from_millis(timeout_ms).saturating_sub(used);
+        let time = left.max(Duration::from_millis(self.definition.filters.filter_timeout_ms));
+        tokio::select! {
+            biased;
+            data = self.shape(args, parts) => data,
+            () = self.clock.sleep(time) => {
+                let name = &self.plan.name;
+                let message = format!(
+                    "join `{name}`: its `shape` did not get its turn within the {timeout_ms} ms that the join has (its \
+                     `timeout_ms`)"
+                );
+                Err(Error::new(ErrorCode::Timeout, message))
+            }
+        }
     }
 
     async fn shape(&self, args: &Args, parts: &[JoinedPart]) -> Result<Json, Error> {

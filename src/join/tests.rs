@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     clock::{Clock, ManualClock},
     error::{Error, ErrorCode},
+    jq::{Filter, JqLimits, JqRunner, Values},
     source::{
         ArgDefinition, ArgType, Args, Limited, Sources,
         simulated::{SimulatedFailure, SimulatedOptions, SimulatedSource, SimulatedValue},
@@ -270,6 +271,37 @@ fn all_values_together_are_within_a_limit() {
     assert_eq!(codes(14, &[]).unwrap(), [Some(ErrorCode::LimitExceeded), None, None]);
     let error = codes(14, &["c"]).unwrap_err();
     assert!(error.to_string().contains("`max_bytes`, which allows 14 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_shape_that_does_not_get_its_turn_is_a_timeout() {
+    let lab = profile();
+    let clock: Arc<dyn Clock> = Arc::new(lab.clock.clone());
+    let runner = JqRunner::with_turns(clock, 1);
+    let filter = |text| Filter::compile(text, &JoinDefinition::SHAPE_VARIABLES).unwrap();
+    let definition = JoinDefinition {
+        parts: vec![PartDefinition { name: "user".to_owned(), source: "user".to_owned(), ..PartDefinition::default() }],
+        shape: Some(filter("[range(1000)] | length")),
+        limits: JoinLimits { timeout_ms: 150, ..JoinLimits::default() },
+        filters: JqLimits { filter_timeout_ms: 10, ..JqLimits::default() },
+        ..JoinDefinition::default()
+    };
+    let join = ConfiguredJoin::new("late", definition, &lab.sources, &runner).unwrap();
+    let endless = Values { input: Json::null(), variables: vec![Json::null(); 2] };
+    let limits = JqLimits { filter_timeout_ms: 1_000_000, ..JqLimits::default() };
+    let mut busy = Box::pin(runner.run(vec![filter("last(repeat(1))")], endless, limits));
+    assert!(futures::poll!(&mut busy).is_pending());
+    let fetches = Fetches::default();
+    let mut run = Box::pin(join.run(Args::none(), Order::Concurrent, &fetches));
+    assert!(futures::poll!(&mut run).is_pending());
+    lab.clock.advance(100 * MS);
+    assert!(futures::poll!(&mut run).is_pending());
+    lab.clock.advance(49 * MS);
+    assert!(futures::poll!(&mut run).is_pending());
+    lab.clock.advance(MS);
+    let error = run.await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Timeout);
+    assert!(error.to_string().contains("did not get its turn within the 150 ms"), "{error}");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) const MADE: &str = "@meanwhile_made";
 pub(super) const NESTED: &str = "@meanwhile_nested";
 /// Counts an item of a list that is being made.
 pub(super) const ITEM: &str = "@meanwhile_item";
+/// Stands before what takes long each time.
+pub(super) const COSTLY: &str = "@meanwhile_costly";
 /// Whether a value that is to be walked through as a whole, away from checkpoints, is not too large for that.
 pub(super) const WEIGHED: &str = "@meanwhile_weighed";
 /// Whether a text may be read as JSON.
@@ -40,10 +42,18 @@ pub(super) const TIMES: &str = "@meanwhile_times";
 /// Whether looking for the variable in the input takes not too long.
 pub(super) const SOUGHT: &str = "@meanwhile_sought";
 
-/// Checkpoints between two looks at the clock.
-const CHECKS_PER_LOOK: u32 = 64;
+/// Steps between two looks at the clock.
+const STEPS_PER_LOOK: u64 = 64;
+/// Steps that something costly counts for.
+const COSTLY_STEPS: u64 = 100;
 /// Stack a filter may use, in bytes: half of what a thread has by default.
 const MAX_STACK_BYTES: usize = 1 << 20;
+/// The same in a brief run, which is on a stack that others use.
+const BRIEF_STACK_BYTES: usize = 128 << 10;
+/// Steps of a brief run.
+const BRIEF_STEPS: u64 = 256;
+/// The largest value in a brief run, in bytes.
+const BRIEF_ROOM_BYTES: usize = 64 << 10;
 /// Brackets inside each other in a value, in about: whatever reads, compares or drops a value recurses.
 pub(super) const MAX_NESTING: usize = 256;
 /// Of the lists and objects that a filter makes, every so many-th is looked at for its depth: a value cannot become
@@ -64,8 +74,8 @@ const VALUE_BYTES: usize = 4;
 /// What an item of a list, and an entry of an object, take in memory, in bytes, about.
 const ITEM_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 64;
-/// Bytes that are compared where one text or list is looked for in another.
-const MAX_SOUGHT_BYTES: usize = 1 << 30;
+/// How many times as large as one value may be all may be that is compared where one is looked for in another.
+const SOUGHT_FACTOR: usize = 64;
 
 /// Ways to be stopped, as jq's exit codes: those no `try` can catch.
 pub(super) const OVER_TIME: i32 = 1;
@@ -74,56 +84,75 @@ pub(super) const OVER_ROOM: i32 = 3;
 pub(super) const OVER_DEPTH: i32 = 4;
 pub(super) const OVER_DIGITS: i32 = 5;
 pub(super) const OVER_SOUGHT: i32 = 6;
+pub(super) const OVER_STEPS: i32 = 7;
 
 /// One run's limits.
 pub(super) struct Guard<'a> {
     pub(super) lut: &'a Lut<Guarded>,
-    clock: &'a dyn Clock,
-    until: Duration,
-    /// Whether nobody wants the outputs any more.
-    abandoned: &'a AtomicBool,
+    time: Option<Time<'a>>,
+    /// Steps that may still be done.
+    steps: Cell<u64>,
     /// The largest value, in bytes.
     room: usize,
     /// What may still be made, in bytes.
     left: Cell<usize>,
-    checks: Cell<u32>,
     nested: Cell<u32>,
     stack: usize,
+    max_stack: usize,
+}
+
+/// Until when a run may go on.
+#[derive(Clone, Copy)]
+pub(super) struct Time<'a> {
+    pub(super) clock: &'a dyn Clock,
+    /// On [`Clock::elapsed`].
+    pub(super) until: Duration,
+    /// Whether nobody wants the outputs any more.
+    pub(super) abandoned: &'a AtomicBool,
+}
+
+impl Time<'_> {
+    fn is_over(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) || self.clock.elapsed() >= self.until
+    }
 }
 
 type Check<'e> = Result<(), Exn<'e, Val>>;
 
 impl<'a> Guard<'a> {
-    /// Until this moment, on [`Clock::elapsed`]. `given` is what the filter is given or may give, in bytes. Must be made
-    /// where the filter is run.
-    pub(super) fn new(
-        lut: &'a Lut<Guarded>,
-        clock: &'a dyn Clock,
-        until: Duration,
-        abandoned: &'a AtomicBool,
-        given: usize,
-    ) -> Self {
+    /// `given` is what the filter is given or may give, in bytes. Must be made where the filter is run.
+    pub(super) fn new(lut: &'a Lut<Guarded>, time: Time<'a>, given: usize) -> Self {
         let room = given.saturating_mul(ROOM_FACTOR).max(MIN_ROOM_BYTES);
+        Self { time: Some(time), ..Self::within(lut, u64::MAX, room, MAX_STACK_BYTES) }
+    }
+
+    /// For a run that ends soon, by itself or by force: it may be where nothing may block.
+    pub(super) fn brief(lut: &'a Lut<Guarded>) -> Self {
+        Self::within(lut, BRIEF_STEPS, BRIEF_ROOM_BYTES, BRIEF_STACK_BYTES)
+    }
+
+    fn within(lut: &'a Lut<Guarded>, steps: u64, room: usize, max_stack: usize) -> Self {
         let left = Cell::new(room.saturating_mul(ALL_FACTOR));
-        let (checks, nested) = (Cell::new(0), Cell::new(0));
-        Self { lut, clock, until, abandoned, room, left, checks, nested, stack: stack_address() }
+        let (steps, nested, stack) = (Cell::new(steps), Cell::new(0), stack_address());
+        Self { lut, time: None, steps, room, left, nested, stack, max_stack }
     }
 
     /// A filter may go on.
     fn check<'e>(&self) -> Check<'e> {
-        if stack_address().abs_diff(self.stack) > MAX_STACK_BYTES {
+        self.step(1)
+    }
+
+    fn step<'e>(&self, steps: u64) -> Check<'e> {
+        if stack_address().abs_diff(self.stack) > self.max_stack {
             return Err(Exn::halt(OVER_STACK));
         }
-        let checks = self.checks.get().wrapping_add(1);
-        self.checks.set(checks);
-        if checks.is_multiple_of(CHECKS_PER_LOOK) && self.is_over() {
-            return Err(Exn::halt(OVER_TIME));
-        }
-        Ok(())
+        let left = self.steps.get().checked_sub(steps).ok_or_else(|| Exn::halt(OVER_STEPS))?;
+        self.steps.set(left);
+        within(!left.is_multiple_of(STEPS_PER_LOOK) || !self.is_over(), OVER_TIME)
     }
 
     fn is_over(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) || self.clock.elapsed() >= self.until
+        self.time.is_some_and(|time| time.is_over())
     }
 
     fn sized<'e>(&self, value: &Val) -> Check<'e> {
@@ -185,7 +214,7 @@ impl<'a> Guard<'a> {
             (Val::Arr(x), Val::Arr(y)) => x.len().saturating_mul(y.len()),
             _ => 0,
         };
-        within(compared <= MAX_SOUGHT_BYTES, OVER_SOUGHT)
+        within(compared <= self.room.saturating_mul(SOUGHT_FACTOR), OVER_SOUGHT)
     }
 }
 
@@ -243,6 +272,7 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
     let checkpoint = check!(|guard, _value| guard.check());
     let sized = check!(|guard, value| guard.sized(value));
     let made = check!(|guard, value| guard.made(value));
+    let costly = check!(|guard, _value| guard.step(COSTLY_STEPS));
     let item = check!(|guard, _value| guard.spend(ITEM_BYTES));
     let nested = check!(|guard, value| guard.nested(value));
     let weighed = check!(|guard, value| guard.weigh(value));
@@ -270,6 +300,7 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
         (MADE, v(0), made),
         (NESTED, v(0), nested),
         (ITEM, v(0), item),
+        (COSTLY, v(0), costly),
         (WEIGHED, v(0), weighed),
         (READABLE, v(0), readable),
         (SOUGHT, v(1), sought),

@@ -14,7 +14,7 @@ use jaq_core::{
     path::{Opt, Part, Path},
 };
 
-use super::guard::{CHECKPOINT, ITEM, MADE, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
+use super::guard::{CHECKPOINT, COSTLY, ITEM, MADE, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
 
 /// The native `indices`; what filters call so is [`indices`].
 pub(super) const INDICES: &str = "@meanwhile_indices";
@@ -53,6 +53,9 @@ const GROWS: [&str; 13] = [
     "split_",
     "split_matches",
 ];
+
+/// Natives that make a pattern ready each time.
+const COSTS: [&str; 3] = ["matches", "split_", "split_matches"];
 
 type T<'s> = Term<&'s str>;
 
@@ -174,6 +177,9 @@ fn called<'s>(name: &'s str, arguments: Vec<T<'s>>) -> T<'s> {
     let mut called = Term::Call(name, arguments);
     if name == "fromjson" {
         called = then(call(READABLE), called);
+    }
+    if COSTS.contains(&name) {
+        called = then(call(COSTLY), called);
     }
     if walks {
         called = then(call(WEIGHED), called);

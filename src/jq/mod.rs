@@ -20,7 +20,7 @@ pub use self::run::{JqRunner, Values};
 /// How long a filter may run, and how much it may give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JqLimits {
-    /// How long the filters of one step may take, waiting for a processor included, in milliseconds.
+    /// How long the filters of one step may run, in milliseconds.
     pub filter_timeout_ms: u64,
     /// Values that a filter may give.
     pub max_filter_outputs: usize,

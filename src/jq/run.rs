@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Write as _},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,15 +13,19 @@ use std::{
 
 use jaq_core::{Ctx, Vars};
 use jaq_json::{Val, read, write};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::{
     Filter, JqError, JqLimits,
-    guard::{Guard, MAX_DIGITS, MAX_NESTING, OVER_DEPTH, OVER_DIGITS, OVER_ROOM, OVER_SOUGHT, OVER_STACK},
+    guard::{Guard, MAX_DIGITS, MAX_NESTING, OVER_DEPTH, OVER_DIGITS, OVER_ROOM, OVER_SOUGHT, OVER_STACK, Time},
     weigh::outline,
 };
 use crate::{clock::Clock, model::Json};
 
+/// What may be run on the spot: so many filters, on so many bytes of JSON text, with so many brackets inside each other.
+const BRIEF_FILTERS: usize = 8;
+const BRIEF_BYTES: usize = 8 << 10;
+const BRIEF_NESTING: usize = 32;
 /// The longest message of a filter, in bytes.
 const MAX_ERROR_BYTES: usize = 500;
 
@@ -33,7 +38,8 @@ pub struct Values {
     pub variables: Vec<Json>,
 }
 
-/// Runs filters on the pool for blocking work, few at a time. Cloning is cheap.
+/// Runs filters: on the spot those that end soon, all others on the pool for blocking work, few at a time. Cloning is
+/// cheap.
 #[derive(Debug, Clone)]
 pub struct JqRunner {
     clock: Arc<dyn Clock>,
@@ -46,50 +52,35 @@ impl JqRunner {
         Self::with_turns(clock, std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    pub(super) fn with_turns(clock: Arc<dyn Clock>, turns: usize) -> Self {
+    pub(crate) fn with_turns(clock: Arc<dyn Clock>, turns: usize) -> Self {
         Self { clock, turns: Arc::new(Semaphore::new(turns)) }
     }
 
     /// All that each of the filters gives for these values. The error names the filter by its number here. Dropping the
     /// future stops them.
-    pub async fn run(
-        &self,
-        filters: Vec<Filter>,
-        values: Values,
-        limits: JqLimits,
-    ) -> Result<Vec<Vec<Json>>, (usize, JqError)> {
+    pub async fn run(&self, filters: Vec<Filter>, values: Values, limits: JqLimits) -> Ran {
         if filters.is_empty() {
             return Ok(Vec::new());
         }
-        let until = self.clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
-        let turn = self.turn(&limits).await.map_err(|error| (0, error))?;
+        if let Some(ran) = run_briefly(&filters, &values, &limits) {
+            return ran;
+        }
+        let closed = |_| (0, JqError::Failed("the server is about to stop".to_owned()));
+        let turn = self.turns.clone().acquire_owned().await.map_err(closed)?;
         let clock = self.clock.clone();
         let wanted = Wanted::default();
         let abandoned = wanted.abandoned.clone();
         let work = move || {
             let _turn = turn;
-            run(&filters, &values, &limits, &*clock, until, &abandoned)
+            run(&filters, &values, &limits, &*clock, &abandoned)
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(outputs) => outputs,
-            // Its panic was reported by the hook.
-            Err(_) => Err((0, JqError::Failed("it ran into a fault of the server".to_owned()))),
-        }
-    }
-
-    /// Waits for a processor, no longer than a filter may take.
-    async fn turn(&self, limits: &JqLimits) -> Result<OwnedSemaphorePermit, JqError> {
-        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
-            return Ok(turn);
-        }
-        tokio::select! {
-            turn = self.turns.clone().acquire_owned() => {
-                turn.map_err(|_| JqError::Failed("the server is about to stop".to_owned()))
-            }
-            () = self.clock.sleep(Duration::from_millis(limits.filter_timeout_ms)) => Err(over_time(limits)),
-        }
+        // Its panic was reported by the hook.
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err((0, panicked())))
     }
 }
+
+/// What each filter gave; or which of them failed, and why.
+type Ran = Result<Vec<Vec<Json>>, (usize, JqError)>;
 
 /// Tells the thread when nobody waits for it any more.
 #[derive(Default)]
@@ -103,54 +94,103 @@ impl Drop for Wanted {
     }
 }
 
+/// Runs them in some microseconds, or not: then nothing has happened, since filters have no effects. Going to another
+/// thread and back takes longer than most filters do.
+fn run_briefly(filters: &[Filter], values: &Values, limits: &JqLimits) -> Option<Ran> {
+    if filters.len() > BRIEF_FILTERS || values.bytes() > BRIEF_BYTES {
+        return None;
+    }
+    let run = || {
+        let values = match values.parse(BRIEF_NESTING) {
+            Ok(values) => values,
+            // Whatever it is, it is told by a run that is not brief.
+            Err(_) => return None,
+        };
+        let mut all = Vec::with_capacity(filters.len());
+        for (number, filter) in filters.iter().enumerate() {
+            match run_one(filter, &Guard::brief(&filter.compiled.lut), &values, limits) {
+                Ok(outputs) => all.push(outputs),
+                Err(Ended::Stopped(_)) => return None,
+                Err(Ended::Failed(error)) => return Some(Err((number, error))),
+            }
+        }
+        Some(Ok(all))
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Some(Err((0, panicked()))))
+}
+
 /// Blocks until the filters have ended, are over a limit, or are not wanted any more.
 pub(super) fn run(
     filters: &[Filter],
     values: &Values,
     limits: &JqLimits,
     clock: &dyn Clock,
-    until: Duration,
     abandoned: &AtomicBool,
-) -> Result<Vec<Vec<Json>>, (usize, JqError)> {
-    let at_first = |error| (0, error);
-    let input = parse(&values.input).map_err(at_first)?;
-    let variables: Vec<Val> = values.variables.iter().map(parse).collect::<Result<_, _>>().map_err(at_first)?;
-    let given = values.variables.iter().map(Json::len).sum::<usize>() + values.input.len();
+) -> Ran {
+    let until = clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
+    let time = Time { clock, until, abandoned };
+    let given = values.bytes().max(limits.max_filter_bytes);
+    let values = values.parse(MAX_NESTING).map_err(|error| (0, error))?;
     let one = |(number, filter): (usize, &Filter)| {
-        let given = given.max(limits.max_filter_bytes);
-        let guard = Guard::new(&filter.compiled.lut, clock, until, abandoned, given);
-        run_one(filter, &guard, input.clone(), variables.clone(), limits).map_err(|error| (number, error))
+        let outputs = run_one(filter, &Guard::new(&filter.compiled.lut, time, given), &values, limits);
+        outputs.map_err(|ended| match ended {
+            Ended::Failed(error) => (number, error),
+            Ended::Stopped(reason) => (number, stopped(reason, limits)),
+        })
     };
     filters.iter().enumerate().map(one).collect()
 }
 
-fn run_one(
-    filter: &Filter,
-    guard: &Guard<'_>,
-    input: Val,
-    variables: Vec<Val>,
-    limits: &JqLimits,
-) -> Result<Vec<Json>, JqError> {
-    let context = Ctx::<super::Guarded>::new(guard, Vars::new(variables));
+/// Why a filter gives nothing (more).
+enum Ended {
+    /// By itself.
+    Failed(JqError),
+    /// By its guard.
+    Stopped(i32),
+}
+
+fn run_one(filter: &Filter, guard: &Guard<'_>, values: &Parsed, limits: &JqLimits) -> Result<Vec<Json>, Ended> {
+    let context = Ctx::<super::Guarded>::new(guard, Vars::new(values.variables.iter().cloned()));
     let mut outputs = Vec::new();
     let mut room = limits.max_filter_bytes;
-    for value in filter.compiled.id.run((context, input)) {
+    for value in filter.compiled.id.run((context, values.input.clone())) {
         let value = match value {
             Ok(value) => value,
             Err(stop) => {
                 return Err(match stop.get_err() {
-                    Ok(error) => JqError::Failed(shortened(&error)),
-                    Err(stop) => stopped(stop.get_halt().unwrap_or_default(), limits),
+                    Ok(error) => Ended::Failed(JqError::Failed(shortened(&error))),
+                    Err(stop) => Ended::Stopped(stop.get_halt().unwrap_or_default()),
                 });
             }
         };
         if outputs.len() >= limits.max_filter_outputs {
             let allowed = format!("{} values", limits.max_filter_outputs);
-            return Err(JqError::Limit { name: "max_filter_outputs", allowed });
+            return Err(Ended::Failed(JqError::Limit { name: "max_filter_outputs", allowed }));
         }
-        outputs.push(render(&value, &mut room, limits)?);
+        outputs.push(render(&value, &mut room, limits).map_err(Ended::Failed)?);
     }
     Ok(outputs)
+}
+
+/// [`Values`], as jaq has them.
+struct Parsed {
+    input: Val,
+    variables: Vec<Val>,
+}
+
+impl Values {
+    fn bytes(&self) -> usize {
+        self.input.len() + self.variables.iter().map(Json::len).sum::<usize>()
+    }
+
+    fn parse(&self, max_nesting: usize) -> Result<Parsed, JqError> {
+        let variables = self.variables.iter().map(|value| parse(value, max_nesting)).collect::<Result<_, _>>()?;
+        Ok(Parsed { input: parse(&self.input, max_nesting)?, variables })
+    }
+}
+
+fn panicked() -> JqError {
+    JqError::Failed("it ran into a fault of the server".to_owned())
 }
 
 fn stopped(reason: i32, limits: &JqLimits) -> JqError {
@@ -160,13 +200,12 @@ fn stopped(reason: i32, limits: &JqLimits) -> JqError {
         OVER_DEPTH => "it makes a value with too many brackets inside each other",
         OVER_DIGITS => "it makes a number with too many digits",
         OVER_SOUGHT => "it looks for a text or list that is too large in one that is too large",
-        _ => return over_time(limits),
+        _ => {
+            let allowed = format!("{} ms", limits.filter_timeout_ms);
+            return JqError::Limit { name: "filter_timeout_ms", allowed };
+        }
     };
     JqError::Failed(what.to_owned())
-}
-
-fn over_time(limits: &JqLimits) -> JqError {
-    JqError::Limit { name: "filter_timeout_ms", allowed: format!("{} ms", limits.filter_timeout_ms) }
 }
 
 /// The error's text, which can have whole values in it, as far as there is room.
@@ -189,10 +228,10 @@ impl fmt::Write for Shortened {
     }
 }
 
-fn parse(json: &Json) -> Result<Val, JqError> {
+fn parse(json: &Json, max_nesting: usize) -> Result<Val, JqError> {
     let outline = outline(json.as_str().as_bytes());
-    if outline.nesting > MAX_NESTING {
-        return Err(JqError::Failed(format!("its input has more than {MAX_NESTING} brackets inside each other")));
+    if outline.nesting > max_nesting {
+        return Err(JqError::Failed(format!("its input has more than {max_nesting} brackets inside each other")));
     }
     if outline.digits > MAX_DIGITS {
         return Err(JqError::Failed(format!("its input has a number with more than {MAX_DIGITS} digits")));

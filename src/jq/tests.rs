@@ -1,8 +1,8 @@
-use std::{sync::atomic::AtomicBool, time::Duration};
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::{
-    clock::{Clock, ManualClock, SystemClock},
+    clock::{ManualClock, SystemClock},
     model::Json,
 };
 
@@ -11,11 +11,8 @@ fn run(filter: &str, input: &str, limits: &JqLimits) -> Result<Vec<String>, JqEr
     let json = |text: &str| Json::parse(text).unwrap();
     let values = Values { input: json(input), variables: vec![json(r#"{"id":7}"#), json("{}")] };
     // A stack as threads have it by default, wherever the test runs.
-    let work = move |limits: JqLimits| {
-        let clock = SystemClock::default();
-        let until = clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
-        run::run(&[filter], &values, &limits, &clock, until, &AtomicBool::new(false))
-    };
+    let work =
+        move |limits: JqLimits| run::run(&[filter], &values, &limits, &SystemClock::default(), &AtomicBool::new(false));
     let limits = limits.clone();
     let outputs = std::thread::Builder::new().stack_size(2 << 20).spawn(move || work(limits)).unwrap().join().unwrap();
     let outputs = outputs.map_err(|(_, error)| error)?;
@@ -298,19 +295,28 @@ async fn who_leaves_stops_the_filter() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_processor_counts() {
+async fn a_run_on_the_spot_gives_what_a_whole_run_gives_or_leaves_it_to_that() {
     let clock = ManualClock::new(chrono::DateTime::UNIX_EPOCH);
-    let runner = JqRunner::with_turns(Arc::new(clock.clone()), 1);
-    let run = |text, filter_timeout_ms| {
-        let limits = JqLimits { filter_timeout_ms, ..JqLimits::default() };
-        let values = Values { input: Json::null(), variables: Vec::new() };
-        runner.run(vec![Filter::compile(text, &[]).unwrap()], values, limits)
-    };
-    let mut endless = Box::pin(run("last(repeat(1))", 1_000_000));
-    assert!(futures::poll!(&mut endless).is_pending());
-    let mut waiting = Box::pin(run("1", 50));
-    assert!(futures::poll!(&mut waiting).is_pending());
-    clock.advance(Duration::from_millis(50));
-    let (_, error) = waiting.await.unwrap_err();
-    assert_eq!(error, JqError::Limit { name: "filter_timeout_ms", allowed: "50 ms".to_owned() });
+    let runner = JqRunner::with_turns(Arc::new(clock), 1);
+    let long = format!("\"{}\"", "x".repeat(100_000));
+    for (filter, input, expected) in [
+        (".[0] + 1", "[1]", Ok("2")),
+        ("[range(100)] | length", "null", Ok("100")),
+        ("[range(100000)] | length", "null", Ok("100000")),
+        ("length", &long, Ok("100000")),
+        ("\"x\" * 1000000 | length", "null", Ok("1000000")),
+        ("[range(9) | tostring | test(\"[0-4]\")] | map(select(.)) | length", "null", Ok("5")),
+        ("def f: if . == 0 then 0 else (. - 1 | f) + 1 end; f", "20", Ok("20")),
+        (".a", "[1]", Err("index")),
+        ("def f: [f]; f", "null", Err("too deeply")),
+        ("until(false; . + .)", "\"x\"", Err("too large")),
+    ] {
+        let values = Values { input: Json::parse(input).unwrap(), variables: Vec::new() };
+        let outputs = runner.run(vec![Filter::compile(filter, &[]).unwrap()], values, JqLimits::default()).await;
+        match (outputs, expected) {
+            (Ok(outputs), Ok(expected)) => assert_eq!(outputs[0][0].as_str(), expected, "{filter}"),
+            (Err((_, error)), Err(expected)) => assert!(error.to_string().contains(expected), "{filter}: {error}"),
+            (outputs, _) => panic!("{filter}: {outputs:?}"),
+        }
+    }
 }

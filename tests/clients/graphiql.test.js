@@ -30,13 +30,15 @@ async function runTab(page, name, variables) {
 }
 
 /** The answer that is shown, once there is one that has `wanted` in it. */
-async function shown(page, wanted) {
-  const answer = await page.waitForFunction((wanted) => {
+async function answer(page, wanted) {
+  const found = await page.waitForFunction((wanted) => {
     const text = document.querySelector(".result-window .CodeMirror")?.CodeMirror.getValue() ?? "";
     return new RegExp(wanted).test(text) && JSON.parse(text);
   }, wanted.source);
-  return (await answer.jsonValue()).data;
+  return found.jsonValue();
 }
+
+const shown = async (page, wanted) => (await answer(page, wanted)).data;
 
 /** Starts a task and watches it to its end, as a visitor does; its id. */
 async function startAndWatch(page) {
@@ -94,6 +96,22 @@ test("every example runs as it stands", async () => {
     assert.equal(await page.locator(".CodeMirror-lint-mark-error").count(), 0, await tab.innerText());
   }
   assert.deepEqual(page.complaints, []);
+  await page.close();
+});
+
+test("what cannot be done is said in words", async (t) => {
+  const local = await startServer();
+  t.after(() => local.stop());
+  const page = await openPage(browser, fromPackages());
+  await page.goto(local.page);
+  const complaint = async (wanted) => (await answer(page, wanted)).errors[0];
+  await runTab(page, "WatchProgress");
+  assert.match((await complaint(/No task was started/)).message, /run StartTask first/);
+  await local.stop();
+  await runTab(page, "Tasks");
+  const { message, stack } = await complaint(/cannot be reached/);
+  assert.ok(message.startsWith(local.endpoint) && message.endsWith("is the server running?"), message);
+  assert.equal(stack, undefined);
   await page.close();
 });
 

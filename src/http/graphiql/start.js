@@ -68,13 +68,24 @@
       enableIncrementalDelivery: false,
     });
     let lastStarted = "";
+    const failed = (message) => ({ errors: [{ message }] });
     return async (operation, options) => {
       headers = options?.headers ?? {};
       const { variables } = operation;
-      const request = variables?.id === "" ? { ...operation, variables: { ...variables, id: lastStarted } } : operation;
-      const result = await fetcher(request, options);
-      lastStarted = result?.data?.startTask?.task?.id ?? lastStarted;
-      return result;
+      const meansLast = variables?.id === "";
+      if (meansLast && !lastStarted) {
+        return failed("No task was started on this page yet: run StartTask first, or write a task's id into the variables.");
+      }
+      const request = meansLast ? { ...operation, variables: { ...variables, id: lastStarted } } : operation;
+      try {
+        const result = await fetcher(request, options);
+        lastStarted = result?.data?.startTask?.task?.id ?? lastStarted;
+        return result;
+      } catch (error) {
+        // What the browser says when there is no answer at all.
+        if (!(error instanceof TypeError)) throw error;
+        return failed(`${endpoint.href} cannot be reached (${error.message}): is the server running?`);
+      }
     };
   }
 
