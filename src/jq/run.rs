@@ -101,11 +101,8 @@ fn run_briefly(filters: &[Filter], values: &Values, limits: &JqLimits) -> Option
         return None;
     }
     let run = || {
-        let values = match values.parse(BRIEF_NESTING) {
-            Ok(values) => values,
-            // Whatever it is, it is told by a run that is not brief.
-            Err(_) => return None,
-        };
+        // Whatever is wrong is told by a run that is not brief.
+        let Ok(values) = values.parse(BRIEF_NESTING) else { return None };
         let mut all = Vec::with_capacity(filters.len());
         for (number, filter) in filters.iter().enumerate() {
             match run_one(filter, &Guard::brief(&filter.compiled.lut), &values, limits) {
