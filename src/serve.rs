@@ -1,5 +1,7 @@
 //! Puts the server together from its configuration, and runs it.
 
+mod open_files;
+
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -51,6 +53,8 @@ pub async fn serve(
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let app = app(&config, api, &manager, context.clone()).merge(graphiql);
+    let sockets = &mut config.server.http.sockets;
+    sockets.max_sockets = open_files::max_sockets(sockets.max_sockets);
     announce(&config, address);
 
     let server = async {

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long to wait when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-/// How many of those who come when there are too many are told so at the same time. Others are disconnected.
+/// To how many of those who come when there are too many it is made sure that they hear so, at the same time.
 const MAX_REFUSALS: usize = 64;
 /// What they are told.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
@@ -63,6 +63,9 @@ pub async fn serve(listener: TcpListener, app: Router, options: &SocketOptions, 
             tasks.spawn(connection(socket(stream, place), app.clone(), head_timeout, stopping.clone()));
         } else if let Ok(place) = refusals.clone().try_acquire_owned() {
             tasks.spawn(refuse(socket(stream, place)));
+        } else {
+            // As far as it fits at once, and arrives.
+            let _ = stream.try_write(TOO_MANY);
         }
     }
     drop(listener);

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::support::{
     raw::{Event, Raw},
+    server::Server,
     socket::Socket,
     toy::ToyServer,
 };
@@ -160,6 +161,33 @@ async fn one_connection_too_many_is_told_also_when_it_has_asked_already() {
         assert!(second.ends().await);
     }
     assert_eq!(touched(&server), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn connections_leave_the_store_and_programs_the_files_they_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    std::fs::write(&config, "[kinds.hello]\ncommand = [\"echo\", \"hello\"]\n").unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 200; exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\" --config \"$2\""]);
+    command.arg(env!("CARGO_BIN_EXE_meanwhile")).arg(folder.path().join("data")).arg(&config);
+    let server = Server::spawn(&mut command);
+    let address = server.url().trim_start_matches("http://").trim_end_matches("/graphql").to_owned();
+    let connect = async || TcpStream::connect(&address).await.unwrap();
+    let (asks, watches) = (connect().await, connect().await);
+    let mut others = Vec::new();
+    for _ in 0..120 {
+        others.push(connect().await);
+    }
+    let mut last = Raw::over(connect().await, post("", HELLO)).await;
+    assert_eq!((last.status, &last.json().await["errors"][0]["extensions"]["limit"]), (503, &json!("max_sockets")));
+    let start = r#"{"query":"mutation { startTask(input: { kind: \"hello\" }) { task { id } } }"}"#;
+    let id = Raw::over(asks, post("", start)).await.json().await["data"]["startTask"]["task"]["id"].clone();
+    let query = format!("subscription {{ taskProgress(id: {id}) {{ status error {{ message }} }} }}");
+    let mut raw = Raw::over(watches, post(SSE, json!({ "query": query }).to_string())).await;
+    let ended = raw.rest().await;
+    assert!(ended.contains("COMPLETED"), "{ended}");
 }
 
 // Bodies
