@@ -6,9 +6,9 @@
 //! task that fits. So a list takes as many look-ups as its rarest set has tasks, or fewer, and what lies apart is passed
 //! over at once. Only sets that alternate and seldom meet take many; for them there is a limit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::codec;
 use crate::{
@@ -155,7 +155,13 @@ impl Set<'_> {
 /// A range of an index, sorted by id.
 struct Range<'a> {
     key: Key<'a>,
-    known: Known,
+    /// What was looked up and is still to come.
+    known: VecDeque<i64>,
+    /// Nothing comes after that.
+    ends: bool,
+    /// How many ids the last look-up asked for, and how many of them were gone to one after the other.
+    size: usize,
+    in_turn: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -167,31 +173,31 @@ enum Key<'a> {
     Group((i64, i64)),
 }
 
-/// What was looked up last.
-enum Known {
-    Nothing,
-    Next(i64),
-    End,
-}
+/// The fewest and the most ids that one look-up asks for.
+const FEW_IDS: usize = 2;
+const MANY_IDS: usize = 64;
 
 impl<'a> Range<'a> {
     fn new(key: Key<'a>) -> Self {
-        Self { key, known: Known::Nothing }
+        Self { key, known: VecDeque::new(), ends: false, size: FEW_IDS, in_turn: 0 }
     }
 
     fn next(&mut self, from: i64, lookups: &mut Lookups<'_>) -> rusqlite::Result<Option<i64>> {
-        match self.known {
-            Known::End => return Ok(None),
-            Known::Next(id) if lookups.is_at_or_beyond(id, from) => return Ok(Some(id)),
-            Known::Next(_) | Known::Nothing => {}
+        let passed = self.known.iter().take_while(|id| !lookups.is_at_or_beyond(**id, from)).count();
+        self.known.drain(..passed);
+        self.in_turn += usize::from(passed == 1);
+        if self.known.is_empty() && !self.ends {
+            // More at once where one comes after the other, few where most are leapt over.
+            self.size = if 2 * self.in_turn >= self.size { (2 * self.size).min(MANY_IDS) } else { FEW_IDS };
+            self.in_turn = 0;
+            lookups.make(self.key, from, self.size, &mut self.known)?;
+            self.ends = self.known.len() < self.size;
         }
-        let next = lookups.make(self.key, from)?;
-        self.known = next.map_or(Known::End, Known::Next);
-        Ok(next)
+        Ok(self.known.front().copied())
     }
 }
 
-/// The statements that find the next id, and how often they did.
+/// The statements that find the next ids, and how many they looked at.
 struct Lookups<'a> {
     any: CachedStatement<'a>,
     tag: CachedStatement<'a>,
@@ -209,28 +215,31 @@ impl<'a> Lookups<'a> {
             Order::OldestFirst => ("ID >= ?1 AND ID < ?2 ORDER BY ID", selection.below),
         };
         let prepare = |select: &str, id: &str| {
-            selection.connection.prepare_cached(&format!("{select} {} LIMIT 1", range.replace("ID", id)))
+            selection.connection.prepare_cached(&format!("{select} {} LIMIT ?3", range.replace("ID", id)))
         };
         Ok(Self {
             any: prepare("SELECT id FROM task WHERE", "id")?,
-            tag: prepare("SELECT task FROM task_tag WHERE tag = ?3 AND", "task")?,
-            group: prepare("SELECT id FROM task INDEXED BY task_list WHERE kind = ?3 AND status = ?4 AND", "id")?,
+            tag: prepare("SELECT task FROM task_tag WHERE tag = ?4 AND", "task")?,
+            group: prepare("SELECT id FROM task INDEXED BY task_list WHERE kind = ?4 AND status = ?5 AND", "id")?,
             order,
             end,
             made: 0,
         })
     }
 
-    /// The first id of a range from this place on.
-    fn make(&mut self, key: Key<'_>, from: i64) -> rusqlite::Result<Option<i64>> {
-        self.made += 1;
-        let id = |row: &rusqlite::Row<'_>| row.get(0);
-        match key {
-            Key::Any => self.any.query_row(params![from, self.end], id),
-            Key::Tag(tag) => self.tag.query_row(params![from, self.end, tag], id),
-            Key::Group((kind, status)) => self.group.query_row(params![from, self.end, kind, status], id),
+    /// Finds the first ids of a range from this place on.
+    fn make(&mut self, key: Key<'_>, from: i64, count: usize, found: &mut VecDeque<i64>) -> rusqlite::Result<()> {
+        let limit = codec::signed(count as u64);
+        let mut rows = match key {
+            Key::Any => self.any.query(params![from, self.end, limit])?,
+            Key::Tag(tag) => self.tag.query(params![from, self.end, limit, tag])?,
+            Key::Group((kind, status)) => self.group.query(params![from, self.end, limit, kind, status])?,
+        };
+        while let Some(row) = rows.next()? {
+            found.push_back(row.get(0)?);
         }
-        .optional()
+        self.made += found.len().max(1) as u64;
+        Ok(())
     }
 
     fn is_at_or_beyond(&self, id: i64, place: i64) -> bool {
