@@ -8,7 +8,13 @@ pub mod feed;
 pub mod sqlite;
 mod statistics;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -40,11 +46,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// one has not ended.
     async fn retry(&self, id: TaskId) -> Result<Task, StoreError>;
 
-    /// Begins attempts at up to `limit` pending tasks of these kinds that are due: highest priority
-    /// first, then earliest `run_at`, then oldest. Each becomes `RUNNING` with its event. Tasks of a kind that is
+    /// Begins attempts at pending tasks of these kinds that are due, as many as there is room for when it does so:
+    /// highest priority first, then earliest `run_at`, then oldest. Each becomes `RUNNING` with its event. Tasks of a kind that is
     /// paused stay where they are, and so do those that a limit of [`KindClaim`] does not let run now. Pending tasks of
     /// any kind whose deadline has passed fail.
-    async fn claim(&self, kinds: &[KindClaim], limit: usize) -> Result<Claimed, StoreError>;
+    async fn claim(&self, kinds: &[KindClaim], room: Room) -> Result<Claimed, StoreError>;
 
     /// Adds events to a running attempt's task. [`StoreError::Stale`] when that attempt is not the
     /// running one: then nothing is written.
@@ -216,8 +222,31 @@ pub struct Claimed {
     pub next_deadline: Option<DateTime<Utc>>,
     /// Tasks that failed because their deadline had passed.
     pub expired: usize,
-    /// The work was cut short to keep the transaction short: claim again.
+    /// There may be more to claim now: the room was used up, or the work was cut short to keep the transaction short.
     pub more: bool,
+}
+
+/// How many attempts may begin. It can change until the claim is done, which may wait for other writes: what has ended
+/// meanwhile makes room. All clones are the same room.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    /// How many may begin now.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Says how many may begin from now on.
+    pub fn set(&self, attempts: usize) {
+        self.0.store(attempts, Ordering::Relaxed);
+    }
+}
+
+impl From<usize> for Room {
+    fn from(attempts: usize) -> Self {
+        Self(Arc::new(attempts.into()))
+    }
 }
 
 /// An attempt that was just begun.

@@ -1,8 +1,9 @@
 //! One attempt: running a handler, stopping it, and saying how it ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use chrono::TimeDelta;
+use futures::poll;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +54,15 @@ pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running)
         _ => bounded_outcome(&shared, &attempt, &running, end),
     };
     if let Some(outcome) = outcome {
-        let status = finish(&shared, &attempt, write, outcome).await;
+        let mut finishing = pin!(finish(&shared, &attempt, write, outcome));
+        // Its end is before the next claim in the store's queue, so that no more are seen running than may run.
+        let status = match poll!(&mut finishing) {
+            Poll::Ready(status) => status,
+            Poll::Pending => {
+                shared.ending(attempt.by);
+                finishing.await
+            }
+        };
         shared.leave(attempt.by);
         if status == Some(TaskStatus::Pending) {
             shared.wake.notify_one();

@@ -9,16 +9,16 @@ use crate::store::{Claimed, StoreError};
 const POLL: Duration = Duration::from_secs(30);
 /// Wait after a claim that failed.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Attempts begun with one claim: keeps a transaction short.
-const CLAIM_BATCH: usize = 256;
 
 /// Claims until the manager closes.
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
-        let room = shared.room().min(CLAIM_BATCH);
+        // Many end together, and one claim does for all of them: whoever is ready to end goes first.
+        tokio::task::yield_now().await;
         // Without room, too: deadlines pass.
-        let pause = match claim(&shared, room).await {
-            Ok(claimed) if claimed.more || (room > 0 && claimed.attempts.len() == room) => continue,
+        let pause = match claim(&shared).await {
+            // Whoever ends gives room, and wakes.
+            Ok(claimed) if claimed.more && (claimed.attempts.is_empty() || shared.room.get() > 0) => continue,
             Ok(claimed) => {
                 let next = [claimed.next_due, claimed.next_deadline].into_iter().flatten().min();
                 next.map_or(POLL, |next| (next - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL))
@@ -38,13 +38,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn claim(shared: &Arc<Shared>, room: usize) -> Result<Claimed, StoreError> {
+async fn claim(shared: &Arc<Shared>) -> Result<Claimed, StoreError> {
     // Held until the attempts are known here: who has seen one as running finds it (see `cancel`).
     let _claiming = shared.claiming.lock().await;
     if shared.closing.is_cancelled() {
         return Ok(Claimed::default());
     }
-    let claimed = shared.store.claim(&shared.registry.claims(&shared.options), room).await?;
+    let claimed = shared.store.claim(&shared.registry.claims(&shared.options), shared.room.clone()).await?;
     for attempt in &claimed.attempts {
         let running = shared.enter(attempt);
         shared.attempts.spawn(attempt::run(shared.clone(), attempt.clone(), running));

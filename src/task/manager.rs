@@ -19,9 +19,11 @@ use crate::{
     error::{Error, ErrorCode},
     journal::{Journal, JournalOptions},
     model::{Task, TaskId, TaskStatus},
-    store::{Attempt, AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
+    store::{Attempt, AttemptRef, Room, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
 };
 
+/// Attempts begun with one claim: keeps a transaction short.
+const CLAIM_BATCH: usize = 256;
 /// Wait before a write is tried again that found the store full.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
@@ -51,8 +53,36 @@ pub(super) struct Shared {
     /// Held while claimed attempts are not yet in `running`.
     pub(super) claiming: AsyncMutex<()>,
     pub(super) attempts: TaskTracker,
-    running: Mutex<HashMap<TaskId, (AttemptRef, Running)>>,
+    /// How many more attempts may begin.
+    pub(super) room: Room,
+    running: Mutex<UnderWay>,
     random: Mutex<StdRng>,
+}
+
+/// The attempts under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    attempts: HashMap<TaskId, (AttemptRef, Running)>,
+    /// Those whose handlers have ended: only their ends are still on their way to the disk.
+    ending: usize,
+}
+
+impl UnderWay {
+    fn current(&mut self, by: AttemptRef) -> Option<&mut Running> {
+        self.attempts.get_mut(&by.task).filter(|(current, _)| *current == by).map(|(_, running)| running)
+    }
+
+    fn remove(&mut self, task: TaskId) -> Option<Running> {
+        let (_, running) = self.attempts.remove(&task)?;
+        self.ending -= usize::from(running.is_ending);
+        Some(running)
+    }
+}
+
+/// How many more attempts may begin, in one claim. As many again as may run may have ended without that being on disk yet.
+fn room(under_way: usize, ending: usize, concurrency: usize) -> usize {
+    let concurrency = concurrency.max(1);
+    (concurrency + ending).min(2 * concurrency).saturating_sub(under_way).min(CLAIM_BATCH)
 }
 
 /// How to reach an attempt that is under way.
@@ -66,6 +96,7 @@ pub(super) struct Running {
     pub(super) cancel_grace_ms: u64,
     /// Others may wait for this attempt's place, though there is room for more.
     limited: bool,
+    is_ending: bool,
 }
 
 impl TaskManager {
@@ -84,6 +115,7 @@ impl TaskManager {
         if lost > 0 {
             tracing::warn!(lost, "attempts were lost when the server ended");
         }
+        let at_first = room(0, 0, options.concurrency).into();
         let shared = Arc::new(Shared {
             store,
             journal,
@@ -96,6 +128,7 @@ impl TaskManager {
             release: CancellationToken::new(),
             claiming: AsyncMutex::new(()),
             attempts: TaskTracker::new(),
+            room: at_first,
             running: Mutex::default(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
         });
@@ -187,7 +220,7 @@ impl TaskManager {
         let task = shared.store.cancel(id, reason).await?;
         if task.status == TaskStatus::Running {
             let _claiming = shared.claiming.lock().await;
-            if let Some((_, running)) = shared.running().get(&id) {
+            if let Some((_, running)) = shared.running().attempts.get(&id) {
                 running.cancel.cancel();
             }
         } else if task.concurrency_key.is_some() {
@@ -326,11 +359,6 @@ async fn watch_store(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// How many more attempts may begin.
-    pub(super) fn room(&self) -> usize {
-        self.options.concurrency.max(1).saturating_sub(self.running().len())
-    }
-
     /// Waits before a write is tried again that found the store full; not longer than until handlers are told to stop.
     pub(super) async fn wait_for_space(&self) {
         tokio::select! {
@@ -348,24 +376,43 @@ impl Shared {
             cancel,
             cancel_grace_ms: policy.cancel_grace_ms.unwrap_or(self.options.cancel_grace_ms),
             limited: attempt.has_key || policy.concurrency.is_some(),
+            is_ending: false,
         };
-        self.running().insert(attempt.by.task, (attempt.by, running.clone()));
+        let mut under_way = self.running();
+        under_way.remove(attempt.by.task);
+        under_way.attempts.insert(attempt.by.task, (attempt.by, running.clone()));
+        self.make_room(&under_way);
         running
+    }
+
+    /// Notes that an attempt's handler has ended and that its end is on its way to the disk: another one may begin.
+    pub(super) fn ending(&self, by: AttemptRef) {
+        let mut under_way = self.running();
+        let Some(running) = under_way.current(by) else { return };
+        running.is_ending = true;
+        under_way.ending += 1;
+        if self.make_room(&under_way) {
+            self.wake.notify_one();
+        }
     }
 
     /// Notes that an attempt has ended. A later one of the same task may have begun already.
     pub(super) fn leave(&self, by: AttemptRef) {
-        let mut running = self.running();
-        let mut awaited = running.len() >= self.options.concurrency;
-        if running.get(&by.task).is_some_and(|(current, _)| *current == by)
-            && let Some((_, left)) = running.remove(&by.task)
-        {
-            awaited |= left.limited;
+        let mut under_way = self.running();
+        if under_way.current(by).is_none() {
+            return;
         }
-        drop(running);
-        if awaited {
+        let left = under_way.remove(by.task);
+        if self.make_room(&under_way) || left.is_some_and(|left| left.limited) {
             self.wake.notify_one();
         }
+    }
+
+    /// Whether there was none before.
+    fn make_room(&self, under_way: &UnderWay) -> bool {
+        let had_none = self.room.get() == 0;
+        self.room.set(room(under_way.attempts.len(), under_way.ending, self.options.concurrency));
+        had_none
     }
 
     /// Wait before the attempt after this one, which failed. Half of it is left to chance.
@@ -376,7 +423,7 @@ impl Shared {
     }
 
     /// A std mutex: held for a look-up, never across an await.
-    fn running(&self) -> MutexGuard<'_, HashMap<TaskId, (AttemptRef, Running)>> {
+    fn running(&self) -> MutexGuard<'_, UnderWay> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use super::{KindPolicy, RetentionOptions};
 /// How much tasks may have and use. Every limit's name carries its unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskOptions {
-    /// Attempts under way at once.
+    /// Attempts that run at once. As many again may have ended without that being on disk yet.
     pub concurrency: usize,
     /// Length of a task's input as JSON, in bytes.
     pub max_input_bytes: usize,

@@ -39,7 +39,7 @@ impl Bench {
 
     async fn running(&self) -> AttemptRef {
         self.store.start(vec![new_task("k")]).await.unwrap();
-        self.store.claim(&["k".into()], 1).await.unwrap().attempts[0].by
+        self.store.claim(&["k".into()], 1.into()).await.unwrap().attempts[0].by
     }
 
     async fn log(&self, by: AttemptRef, number: u64, lines: usize) {

@@ -49,7 +49,7 @@ async fn work(store: Arc<dyn Store>, acknowledged: Arc<Acknowledged>, stop: Arc<
         for started in store.start(vec![NewTask { max_attempts: 2, ..new_task("k") }; BATCH]).await.unwrap() {
             acknowledged.lock().unwrap().insert(started.task.id, (1, TaskStatus::Pending));
         }
-        let claimed = store.claim(&["k".into()], BATCH).await.unwrap();
+        let claimed = store.claim(&["k".into()], BATCH.into()).await.unwrap();
         let note = |id: TaskId, head: Seq, status: TaskStatus| acknowledged.lock().unwrap().insert(id, (head, status));
         for attempt in claimed.attempts {
             let (id, begun) = (attempt.by.task, attempt.events);

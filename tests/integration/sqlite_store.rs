@@ -115,7 +115,7 @@ async fn a_database_of_an_older_program_is_brought_up_to_date_with_its_tasks() {
     drop(old);
     let store = folder.open(&clock);
     assert_eq!(store.generation(), 42);
-    let claimed = store.claim(&["k".into()], 9).await.unwrap();
+    let claimed = store.claim(&["k".into()], 9.into()).await.unwrap();
     let attempt = &claimed.attempts[0];
     assert_eq!((attempt.by.task, attempt.input.as_str()), (TaskId::from_i64(77), "[1]"));
     store.finish(write(attempt.by, 1, Vec::new()), Outcome::Completed(Json::null())).await.unwrap();

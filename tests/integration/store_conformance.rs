@@ -31,7 +31,7 @@ async fn start(store: &dyn Store, task: NewTask) -> Task {
 }
 
 async fn claim_one(store: &dyn Store, kind: &str) -> Attempt {
-    let mut claimed = store.claim(&[kind.into()], 1).await.unwrap();
+    let mut claimed = store.claim(&[kind.into()], 1.into()).await.unwrap();
     assert_eq!(claimed.attempts.len(), 1, "a task to claim");
     claimed.attempts.remove(0)
 }
@@ -112,7 +112,7 @@ pub(crate) async fn claims_go_by_priority_then_run_at_then_age(place: &impl Plac
     let urgent = start(&*store, NewTask { priority: 5, ..new_task("l") }).await.id;
     let earlier = clock.now() - TimeDelta::seconds(5);
     let overdue = start(&*store, NewTask { run_at: Some(earlier), ..new_task("k") }).await.id;
-    let claimed = store.claim(&["k".into(), "l".into()], 3).await.unwrap();
+    let claimed = store.claim(&["k".into(), "l".into()], 3.into()).await.unwrap();
     let order: Vec<_> = claimed.attempts.iter().map(|attempt| attempt.by.task).collect();
     assert_eq!(order, [urgent, overdue, plain]);
     assert_eq!(claim_one(&*store, "l").await.by.task, other_kind);
@@ -123,10 +123,10 @@ pub(crate) async fn a_task_is_not_claimed_before_its_time_nor_by_who_does_not_kn
     let store = place.open(&clock);
     let due = clock.now() + TimeDelta::seconds(10);
     let task = start(&*store, NewTask { run_at: Some(due), ..new_task("k") }).await;
-    let claimed = store.claim(&["k".into(), "unheard-of".into()], 10).await.unwrap();
+    let claimed = store.claim(&["k".into(), "unheard-of".into()], 10.into()).await.unwrap();
     assert_eq!((claimed.attempts.len(), claimed.next_due), (0, Some(due)));
     clock.advance(Duration::from_secs(10));
-    assert!(store.claim(&["l".into()], 10).await.unwrap().attempts.is_empty());
+    assert!(store.claim(&["l".into()], 10.into()).await.unwrap().attempts.is_empty());
     let attempt = claim_one(&*store, "k").await;
     assert_eq!((attempt.by.task, attempt.by.attempt, attempt.input), (task.id, 1, task.input));
 }
@@ -203,7 +203,7 @@ pub(crate) async fn a_failure_waits_for_its_retry_and_then_ends(place: &impl Pla
     assert_eq!(store.finish(write(by, 1, vec![]), outcome).await, Ok(TaskStatus::Pending));
     let task = get(&*store, id).await;
     assert_eq!((task.status, task.run_at, task.error), (TaskStatus::Pending, retry_at, Some(failure(1))));
-    assert!(store.claim(&["k".into()], 1).await.unwrap().attempts.is_empty());
+    assert!(store.claim(&["k".into()], 1.into()).await.unwrap().attempts.is_empty());
     clock.advance(Duration::from_secs(3));
     let attempt = claim_one(&*store, "k").await;
     assert_eq!(attempt.failures, 1);
@@ -238,7 +238,7 @@ pub(crate) async fn no_attempt_begins_after_the_deadline_however_many_tasks_are_
     let timely = start(&*store, new_task("k")).await.id;
     let mut claimed = Vec::new();
     loop {
-        let next = store.claim(&["k".into()], 50).await.unwrap();
+        let next = store.claim(&["k".into()], 50.into()).await.unwrap();
         claimed.extend(next.attempts.into_iter().map(|attempt| attempt.by.task));
         if !next.more {
             break;

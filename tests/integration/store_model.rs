@@ -230,7 +230,7 @@ impl StoreUnderTest {
             concurrency_per_key: PER_KEY[*kind],
         };
         let kinds: Vec<KindClaim> = kinds.iter().map(kind).collect();
-        let claimed = self.runtime.block_on(self.store().claim(&kinds, limit)).unwrap();
+        let claimed = self.runtime.block_on(self.store().claim(&kinds, limit.into())).unwrap();
         let mut attempts = Vec::new();
         for attempt in &claimed.attempts {
             let number = self.number(attempt.by.task);

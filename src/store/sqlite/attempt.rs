@@ -293,7 +293,10 @@ pub(super) fn cancel(transaction: &mut Transaction<'_>, id: TaskId, reason: Opti
 pub(super) fn recover(transaction: &mut Transaction<'_>) -> Result<usize, Trouble> {
     let lost: Vec<i64> = transaction
         .connection
-        .prepare_cached("SELECT id FROM task INDEXED BY task_running WHERE status = 1 AND session <> ?1")?
+        .prepare_cached(
+            "SELECT task.id FROM kind JOIN task INDEXED BY task_list ON task.kind = kind.id \
+             WHERE task.status = 1 AND task.session <> ?1 ORDER BY task.id",
+        )?
         .query_map([transaction.session], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for id in &lost {

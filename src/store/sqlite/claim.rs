@@ -60,6 +60,7 @@ pub(super) fn claim(transaction: &mut Transaction<'_>, kinds: &[KindClaim], limi
     for candidate in candidates {
         claimed.attempts.push(begin(transaction, TaskId::from_i64(candidate.id), &kinds[candidate.kind].name)?);
     }
+    claimed.more |= limit > 0 && claimed.attempts.len() == limit;
     claimed.next_deadline = next_deadline(transaction)?;
     Ok(claimed)
 }
@@ -227,21 +228,21 @@ pub(super) fn paused(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>,
 fn begin(transaction: &mut Transaction<'_>, id: TaskId, kind: &Arc<str>) -> Result<Attempt, Trouble> {
     let now_ms = transaction.now_ms;
     let session = transaction.session;
-    let (attempt, tags) = {
-        let mut update = transaction.connection.prepare_cached(
-            "UPDATE task SET status = 1, attempt = attempt + 1, session = ?2, head = head + 1, last_write = 0, \
-             started_at = ?3, percent = 0, done = NULL, total = NULL, message = NULL, progress_at = NULL \
-             WHERE id = ?1 RETURNING attempt, head, input, timeout_ms, failures, tags, bytes, deadline, \
-             retry_backoff_ms, max_retry_backoff_ms, concurrency_key IS NOT NULL",
-        )?;
-        update.query_row(params![id.as_i64(), session, now_ms], |row| {
+    // Read and then written: with RETURNING, SQLite would keep a copy of each page that it changes.
+    let (attempt, tags) = transaction
+        .connection
+        .prepare_cached(
+            "SELECT attempt, head, input, timeout_ms, failures, tags, bytes, deadline, retry_backoff_ms, \
+             max_retry_backoff_ms, concurrency_key IS NOT NULL FROM task WHERE id = ?1",
+        )?
+        .query_row([id.as_i64()], |row| {
             let attempt = Attempt {
-                by: AttemptRef { task: id, attempt: row.get(0)?, session },
+                by: AttemptRef { task: id, attempt: row.get::<_, u32>(0)? + 1, session },
                 kind: kind.clone(),
                 input: Json::trusted(row.get_ref(2)?.as_str()?),
                 timeout_ms: row.get::<_, Option<i64>>(3)?.map(unsigned),
                 failures: row.get(4)?,
-                events: unsigned(row.get(1)?),
+                events: unsigned(row.get(1)?) + 1,
                 bytes: unsigned(row.get(6)?),
                 deadline: row.get::<_, Option<i64>>(7)?.map(time),
                 backoff: Backoff { first_ms: unsigned(row.get(8)?), max_ms: unsigned(row.get(9)?) },
@@ -249,8 +250,14 @@ fn begin(transaction: &mut Transaction<'_>, id: TaskId, kind: &Arc<str>) -> Resu
             };
             let tags: Vec<String> = decode(row.get_ref(5)?.as_str()?, 5)?;
             Ok((attempt, tags))
-        })?
-    };
+        })?;
+    transaction
+        .connection
+        .prepare_cached(
+            "UPDATE task SET status = 1, attempt = ?2, session = ?3, head = ?4, last_write = 0, started_at = ?5, \
+             percent = 0, done = NULL, total = NULL, message = NULL, progress_at = NULL WHERE id = ?1",
+        )?
+        .execute(params![id.as_i64(), attempt.by.attempt, session, signed(attempt.events), now_ms])?;
     let body = EventBody::Status(StatusChange {
         status: TaskStatus::Running,
         progress: Progress::default(),

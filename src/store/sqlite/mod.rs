@@ -30,7 +30,7 @@ use rusqlite::OptionalExtension;
 pub use self::backup::{Backup, BackupError, backup};
 use self::{open::Folder, readers::Readers, writer::Writer};
 use super::{
-    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, OpenError, Started,
+    AttemptWrite, Claimed, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, OpenError, Room, Started,
     StatisticsQuery, Store, StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
 };
 use crate::{
@@ -148,9 +148,10 @@ impl Store for SqliteStore {
         self.writer.call(REQUEST_BYTES, move |transaction| start::retry(transaction, id)).await
     }
 
-    async fn claim(&self, kinds: &[KindClaim], limit: usize) -> Result<Claimed, StoreError> {
+    async fn claim(&self, kinds: &[KindClaim], room: Room) -> Result<Claimed, StoreError> {
         let kinds = kinds.to_vec();
-        self.writer.call(limit * REQUEST_BYTES, move |transaction| claim::claim(transaction, &kinds, limit)).await
+        let weight = room.get() * REQUEST_BYTES;
+        self.writer.call(weight, move |transaction| claim::claim(transaction, &kinds, room.get())).await
     }
 
     async fn record(&self, write: AttemptWrite) -> Result<(), StoreError> {

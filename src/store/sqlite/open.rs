@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::store::OpenError;
 
@@ -15,14 +15,20 @@ pub(super) const DATABASE_FILE: &str = "meanwhile.db";
 /// Held locked by the process that has the folder open.
 const LOCK_FILE: &str = "meanwhile.lock";
 /// Each brings the schema to its version. Never change one that was released.
-const MIGRATIONS: &[(u32, &str)] =
-    &[(1, include_str!("migrations/0001_tasks_and_events.sql")), (2, include_str!("migrations/0002_limits.sql"))];
+const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("migrations/0001_tasks_and_events.sql")),
+    (2, include_str!("migrations/0002_limits.sql")),
+    (3, include_str!("migrations/0003_running.sql")),
+];
 /// The schema's version that this program works with.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Marks the file as one of ours (`PRAGMA application_id`): "MWHL".
 const APPLICATION_ID: i32 = 0x4d57_484c;
 /// Compiled statements kept by each connection.
 const STATEMENT_CACHE: usize = 64;
+/// Pages of the write-ahead log (16 MiB) that are copied into the database at once: those that many commits change are
+/// copied once for all of them.
+const CHECKPOINT_PAGES: u32 = 4096;
 /// The write-ahead log is cut back to this size after a checkpoint.
 const WAL_LIMIT_BYTES: i64 = 64 << 20;
 
@@ -78,6 +84,7 @@ impl Folder {
             c.pragma_update(None, "journal_mode", "WAL")?;
             // Acknowledged means on disk: every commit waits for the disk.
             c.pragma_update(None, "synchronous", "FULL")?;
+            c.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             c.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)?;
             Ok(c)
         });
@@ -110,6 +117,8 @@ impl Folder {
             Some(vfs) => Connection::open_with_flags_and_vfs(&self.database, flags, vfs.as_str())?,
         };
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        // A compiled statement stays as it is, whatever is bound to it: otherwise some are compiled anew at each use.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     }
 
