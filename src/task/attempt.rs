@@ -7,12 +7,7 @@ use futures::poll;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    JobContext, JobError, Retry,
-    context::cut,
-    manager::{Running, Shared},
-    recorder::Recorder,
-};
+use super::{JobContext, JobError, Retry, context::cut, manager::Shared, recorder::Recorder, under_way::Running};
 use crate::{
     model::{CancelStep, Cancellation, EventBody, Json, LogLevel, Outcome, TaskError, TaskStatus, code},
     store::{Attempt, AttemptWrite, StoreError},

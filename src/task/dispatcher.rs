@@ -18,7 +18,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         // Without room, too: deadlines pass.
         let pause = match claim(&shared).await {
             // Whoever ends gives room, and wakes.
-            Ok(claimed) if claimed.more && (claimed.attempts.is_empty() || shared.room.get() > 0) => continue,
+            Ok(claimed) if claimed.more && (claimed.attempts.is_empty() || shared.under_way.room().get() > 0) => {
+                continue;
+            }
             Ok(claimed) => {
                 let next = [claimed.next_due, claimed.next_deadline].into_iter().flatten().min();
                 next.map_or(POLL, |next| (next - shared.clock.now()).to_std().unwrap_or(Duration::ZERO).min(POLL))
@@ -44,7 +46,7 @@ async fn claim(shared: &Arc<Shared>) -> Result<Claimed, StoreError> {
     if shared.closing.is_cancelled() {
         return Ok(Claimed::default());
     }
-    let claimed = shared.store.claim(&shared.registry.claims(&shared.options), shared.room.clone()).await?;
+    let claimed = shared.store.claim(&shared.registry.claims(&shared.options), shared.under_way.room().clone()).await?;
     for attempt in &claimed.attempts {
         let running = shared.enter(attempt);
         shared.attempts.spawn(attempt::run(shared.clone(), attempt.clone(), running));

@@ -1,6 +1,5 @@
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,19 +10,20 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Job, JobContext, JobError, KindInfo, KindOptions, KindType, StartTask, TaskOptions, dispatcher, job::Handler,
-    registry::Registry, retention,
+    Job, JobContext, JobError, KindInfo, KindOptions, KindType, StartTask, TaskOptions, dispatcher,
+    job::Handler,
+    registry::Registry,
+    retention,
+    under_way::{Running, UnderWay},
 };
 use crate::{
     clock::Clock,
     error::{Error, ErrorCode},
     journal::{Journal, JournalOptions},
     model::{Task, TaskId, TaskStatus},
-    store::{Attempt, AttemptRef, Room, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
+    store::{Attempt, AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
 };
 
-/// Attempts begun with one claim: keeps a transaction short.
-const CLAIM_BATCH: usize = 256;
 /// Wait before a write is tried again that found the store full.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
@@ -53,50 +53,8 @@ pub(super) struct Shared {
     /// Held while claimed attempts are not yet in `running`.
     pub(super) claiming: AsyncMutex<()>,
     pub(super) attempts: TaskTracker,
-    /// How many more attempts may begin.
-    pub(super) room: Room,
-    running: Mutex<UnderWay>,
+    pub(super) under_way: UnderWay,
     random: Mutex<StdRng>,
-}
-
-/// The attempts under way.
-#[derive(Debug, Default)]
-struct UnderWay {
-    attempts: HashMap<TaskId, (AttemptRef, Running)>,
-    /// Those whose handlers have ended: only their ends are still on their way to the disk.
-    ending: usize,
-}
-
-impl UnderWay {
-    fn current(&mut self, by: AttemptRef) -> Option<&mut Running> {
-        self.attempts.get_mut(&by.task).filter(|(current, _)| *current == by).map(|(_, running)| running)
-    }
-
-    fn remove(&mut self, task: TaskId) -> Option<Running> {
-        let (_, running) = self.attempts.remove(&task)?;
-        self.ending -= usize::from(running.is_ending);
-        Some(running)
-    }
-}
-
-/// How many more attempts may begin, in one claim. As many again as may run may have ended without that being on disk yet.
-fn room(under_way: usize, ending: usize, concurrency: usize) -> usize {
-    let concurrency = concurrency.max(1);
-    (concurrency + ending).min(2 * concurrency).saturating_sub(under_way).min(CLAIM_BATCH)
-}
-
-/// How to reach an attempt that is under way.
-#[derive(Debug, Clone)]
-pub(super) struct Running {
-    /// Tells the handler to stop, whatever for.
-    pub(super) stop: CancellationToken,
-    /// Somebody asked for the task to be cancelled; tells the handler, too.
-    pub(super) cancel: CancellationToken,
-    /// How long the handler may then go on.
-    pub(super) cancel_grace_ms: u64,
-    /// Others may wait for this attempt's place, though there is room for more.
-    limited: bool,
-    is_ending: bool,
 }
 
 impl TaskManager {
@@ -115,7 +73,7 @@ impl TaskManager {
         if lost > 0 {
             tracing::warn!(lost, "attempts were lost when the server ended");
         }
-        let at_first = room(0, 0, options.concurrency).into();
+        let under_way = UnderWay::new(options.concurrency);
         let shared = Arc::new(Shared {
             store,
             journal,
@@ -128,8 +86,7 @@ impl TaskManager {
             release: CancellationToken::new(),
             claiming: AsyncMutex::new(()),
             attempts: TaskTracker::new(),
-            room: at_first,
-            running: Mutex::default(),
+            under_way,
             random: Mutex::new(StdRng::seed_from_u64(seed)),
         });
         tokio::spawn(dispatcher::run(shared.clone()));
@@ -220,9 +177,7 @@ impl TaskManager {
         let task = shared.store.cancel(id, reason).await?;
         if task.status == TaskStatus::Running {
             let _claiming = shared.claiming.lock().await;
-            if let Some((_, running)) = shared.running().attempts.get(&id) {
-                running.cancel.cancel();
-            }
+            shared.under_way.cancel(id);
         } else if task.concurrency_key.is_some() {
             shared.wake.notify_one();
         }
@@ -370,49 +325,24 @@ impl Shared {
     /// Notes that an attempt is under way.
     pub(super) fn enter(&self, attempt: &Attempt) -> Running {
         let policy = self.registry.info(&attempt.kind).map(|kind| kind.options.policy).unwrap_or_default();
-        let cancel = CancellationToken::new();
-        let running = Running {
-            stop: cancel.child_token(),
-            cancel,
-            cancel_grace_ms: policy.cancel_grace_ms.unwrap_or(self.options.cancel_grace_ms),
-            limited: attempt.has_key || policy.concurrency.is_some(),
-            is_ending: false,
-        };
-        let mut under_way = self.running();
-        under_way.remove(attempt.by.task);
-        under_way.attempts.insert(attempt.by.task, (attempt.by, running.clone()));
-        self.make_room(&under_way);
+        let cancel_grace_ms = policy.cancel_grace_ms.unwrap_or(self.options.cancel_grace_ms);
+        let running = Running::new(cancel_grace_ms, attempt.has_key || policy.concurrency.is_some());
+        self.under_way.enter(attempt.by, running.clone());
         running
     }
 
     /// Notes that an attempt's handler has ended and that its end is on its way to the disk: another one may begin.
     pub(super) fn ending(&self, by: AttemptRef) {
-        let mut under_way = self.running();
-        let Some(running) = under_way.current(by) else { return };
-        running.is_ending = true;
-        under_way.ending += 1;
-        if self.make_room(&under_way) {
+        if self.under_way.ending(by) {
             self.wake.notify_one();
         }
     }
 
-    /// Notes that an attempt has ended. A later one of the same task may have begun already.
+    /// Notes that an attempt has ended.
     pub(super) fn leave(&self, by: AttemptRef) {
-        let mut under_way = self.running();
-        if under_way.current(by).is_none() {
-            return;
-        }
-        let left = under_way.remove(by.task);
-        if self.make_room(&under_way) || left.is_some_and(|left| left.limited) {
+        if self.under_way.leave(by) {
             self.wake.notify_one();
         }
-    }
-
-    /// Whether there was none before.
-    fn make_room(&self, under_way: &UnderWay) -> bool {
-        let had_none = self.room.get() == 0;
-        self.room.set(room(under_way.attempts.len(), under_way.ending, self.options.concurrency));
-        had_none
     }
 
     /// Wait before the attempt after this one, which failed. Half of it is left to chance.
@@ -420,10 +350,5 @@ impl Shared {
         let wait_ms = attempt.backoff.longest_ms(attempt.failures);
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::from_millis(random.random_range(wait_ms / 2..=wait_ms))
-    }
-
-    /// A std mutex: held for a look-up, never across an await.
-    fn running(&self) -> MutexGuard<'_, UnderWay> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
