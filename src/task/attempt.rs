@@ -39,14 +39,14 @@ enum End {
 pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running) {
     let stale = CancellationToken::new();
     let recorder = Recorder::new(&shared, &attempt, stale.clone());
-    let end = handle(&shared, &attempt, &running, recorder.clone(), &stale).await;
+    let (end, details) = handle(&shared, &attempt, &running, recorder.clone(), &stale).await;
     let over = recorder.over();
     let write = recorder.close().await;
     let outcome = match (recorder.refused(), over) {
         (Some(why), _) => Some(refused(&attempt, &why)),
         // Whatever the handler made of it: not all that it said is recorded.
-        (None, Some(limit)) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit)),
-        _ => bounded_outcome(&shared, &attempt, &running, end),
+        (None, Some(limit)) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit, details)),
+        _ => bounded_outcome(&shared, &attempt, &running, end, details),
     };
     if let Some(outcome) = outcome {
         let mut finishing = pin!(finish(&shared, &attempt, write, outcome));
@@ -73,13 +73,16 @@ async fn handle(
     running: &Running,
     recorder: Arc<Recorder>,
     stale: &CancellationToken,
-) -> End {
-    let Some(job) = shared.registry.job(&attempt.kind) else { return End::Released };
+) -> (End, Option<Json>) {
+    let Some(job) = shared.registry.job(&attempt.kind) else { return (End::Released, None) };
+    let (hurry, wind_up_ms) = (CancellationToken::new(), job.wind_up_ms());
     let ctx = JobContext {
         by: attempt.by,
         recorder: recorder.clone(),
         stop: running.stop.clone(),
         cancel: running.cancel.clone(),
+        hurry: hurry.clone(),
+        generation: shared.store.generation(),
         options: shared.options.clone(),
         clock: shared.clock.clone(),
     };
@@ -88,14 +91,30 @@ async fn handle(
     let mut handler = tokio::spawn(async move { job.run(ctx, input).await });
     let end = tokio::select! {
         biased;
-        joined = &mut handler => return joined.map_or_else(died, End::Returned),
+        joined = &mut handler => return (joined.map_or_else(died, End::Returned), None),
         end = overdue(shared, attempt) => end,
         end = cancelled(shared, running, &recorder) => end,
         () = released(shared, running) => End::Released,
         () = recorder.limit_reached() => End::OverLimit,
         () = stale.cancelled() => End::Stale,
     };
-    stop(shared, running, &recorder, handler, end).await
+    // It may listen although it did not wait for this.
+    running.stop.cancel();
+    if wind_up_ms > 0 && matches!(end, End::TimedOut(_) | End::DeadlinePassed | End::OverLimit) {
+        hurry.cancel();
+        tokio::select! {
+            biased;
+            joined = &mut handler => match joined {
+                // It was done before its time was over.
+                Ok(Ok(result)) => return (End::Returned(Ok(result)), None),
+                Ok(Err(problem)) => return (end, problem.details),
+                Err(error) => return (died(error), None),
+            },
+            () = shared.clock.sleep(Duration::from_millis(wind_up_ms)) => {}
+            () = released(shared, running) => {}
+        }
+    }
+    (stop(shared, running, &recorder, handler, end).await, None)
 }
 
 /// Ends when the attempt or the task has taken too long.
@@ -155,8 +174,6 @@ async fn stop(
     mut handler: JoinHandle<Result<Json, JobError>>,
     end: End,
 ) -> End {
-    // It may listen although it did not wait for this.
-    running.stop.cancel();
     handler.abort();
     let joined = tokio::select! {
         biased;
@@ -215,18 +232,25 @@ fn error(attempt: &Attempt, code: &str, message: String, retryable: bool) -> Tas
     TaskError { code: code.into(), message, details: None, attempt: attempt.by.attempt, retryable }
 }
 
-fn over_limit(shared: &Shared, attempt: &Attempt, limit: &str) -> Outcome {
+fn over_limit(shared: &Shared, attempt: &Attempt, limit: &str, details: Option<Json>) -> Outcome {
     let allowed = match limit {
         "max_task_events" => shared.options.max_task_events,
         _ => shared.options.max_task_bytes,
     };
     let message = format!("the task's events are over the limit `{limit}`, which allows {allowed}");
-    Outcome::Failed { error: error(attempt, code::LIMIT_EXCEEDED, message, false), retry_at: None }
+    let error = TaskError { details, ..error(attempt, code::LIMIT_EXCEEDED, message, false) };
+    Outcome::Failed { error, retry_at: None }
 }
 
 /// What to record, with an error that is no larger than it may be; nothing for a stale attempt.
-fn bounded_outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> Option<Outcome> {
-    let mut outcome = outcome(shared, attempt, running, end)?;
+fn bounded_outcome(
+    shared: &Shared,
+    attempt: &Attempt,
+    running: &Running,
+    end: End,
+    details: Option<Json>,
+) -> Option<Outcome> {
+    let mut outcome = outcome(shared, attempt, running, end, details)?;
     if let Outcome::Failed { error, .. } | Outcome::Cancelled(error) | Outcome::Released(error) = &mut outcome {
         cut(&mut error.code, MAX_CODE_BYTES);
         if error.details.as_ref().is_some_and(|details| details.len() > shared.options.max_result_bytes) {
@@ -239,8 +263,11 @@ fn bounded_outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: E
 }
 
 /// What to record; nothing for a stale attempt.
-fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> Option<Outcome> {
-    let error = |code: &str, message: String, retryable| error(attempt, code, message, retryable);
+fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End, details: Option<Json>) -> Option<Outcome> {
+    let error = |code: &str, message: String, retryable| TaskError {
+        details: details.clone(),
+        ..error(attempt, code, message, retryable)
+    };
     let failed = |error: TaskError, retry: Retry| {
         let wait = match retry {
             Retry::Never => None,
@@ -266,7 +293,8 @@ fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End) -> O
         }
         End::Returned(Ok(result)) => Outcome::Completed(result),
         End::Returned(Err(problem)) if running.cancel.is_cancelled() => {
-            Outcome::Cancelled(error(code::CANCELLED, format!("cancelled while it ran: {problem}"), false))
+            let error = error(code::CANCELLED, format!("cancelled while it ran: {problem}"), false);
+            Outcome::Cancelled(TaskError { details: problem.details, ..error })
         }
         End::Returned(Err(_)) if shared.release.is_cancelled() => interrupted(),
         End::Returned(Err(problem)) => {

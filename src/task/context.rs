@@ -17,6 +17,9 @@ pub struct JobContext {
     pub(super) recorder: Arc<Recorder>,
     pub(super) stop: CancellationToken,
     pub(super) cancel: CancellationToken,
+    pub(super) hurry: CancellationToken,
+    /// Of the store.
+    pub(super) generation: u64,
     pub(super) options: Arc<TaskOptions>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -90,6 +93,12 @@ impl JobContext {
     /// Ends when the attempt should stop: the task was cancelled, or the server is shutting down.
     pub async fn cancelled(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Ends when the attempt's time is over: it was too slow, or went on for too long after it should have stopped. It is
+    /// dropped after [`Job::wind_up_ms`](super::Job::wind_up_ms).
+    pub async fn hurried(&self) {
+        self.hurry.cancelled().await;
     }
 
     /// Whether the attempt should stop because somebody asked for the task to be cancelled, not for a shutdown.

@@ -11,6 +11,13 @@ use crate::model::{Json, code};
 pub trait Job: Send + Sync + 'static {
     /// Does the work of one attempt. May run more than once for the same task: execution is at least once.
     async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError>;
+
+    /// How long it may take to wind up when its time is over ([`JobContext::hurried`]) before it is dropped, in
+    /// milliseconds: for work that goes on elsewhere, such as a program, and must not when the attempt has ended. The
+    /// details of the error that it then returns are kept.
+    fn wind_up_ms(&self) -> u64 {
+        0
+    }
 }
 
 /// Why an attempt failed, and whether another could help.

@@ -405,6 +405,40 @@ async fn an_attempt_begins_when_the_processes_of_the_one_before_are_gone() {
     gone(&id.to_string()).await;
 }
 
+/// Only one may be there at a time: all its processes hold the lock. The first has many, of which each becomes known to
+/// the guard only when the one above it has ended. Later ones have nothing to do.
+const ONLY_ONE: &str = "exec 9>lock; flock -n 9 || exit 64; mkdir first 2>/dev/null || exit 0; sh chain.sh 12 & \
+    while ! [ -e deep ]; do sleep 0.01; done; echo ready; printf 'the last words'; sleep 1000";
+
+const CHAIN: &str = "trap '' TERM; if [ $1 = 0 ]; then : >deep; else setsid sh chain.sh $(($1 - 1)) & fi; sleep 1000";
+
+#[tokio::test]
+async fn nothing_else_begins_before_the_last_process_of_a_program_that_was_too_slow_has_ended() {
+    let programs = Programs::new().await;
+    fs::write(programs.folder.path().join("chain.sh"), CHAIN).unwrap();
+    programs.register("sh", &["sh", "-c", ONLY_ONE], |_| {});
+    let request = StartTask { concurrency_key: Some("one".into()), max_attempts: Some(1), ..StartTask::new("sh") };
+    let first = StartTask { timeout_ms: Some(1500), ..request.clone() };
+    let first = programs.manager.start(first).await.unwrap().id;
+    let second = programs.manager.start(request).await.unwrap().id;
+    let first = programs.ended(first).await;
+    assert_eq!(first.error().0, code::TIMEOUT);
+    let details: Value = first.task.error.as_ref().unwrap().details.as_ref().unwrap().decode().unwrap();
+    assert_eq!(details["lastLines"], json!(["ready", "the last words"]), "its output is kept to the end");
+    let second = programs.ended(second).await;
+    assert_eq!(second.task.status, TaskStatus::Completed, "{:?}", second.task.error);
+}
+
+#[tokio::test]
+async fn a_program_that_stops_its_guard_is_ended_all_the_same() {
+    let programs = Programs::new().await;
+    let id = programs.ready("echo ready; kill -STOP $PPID; sleep 1000", |_| {}).await;
+    programs.manager.cancel(id, None).await.unwrap();
+    let ended = programs.ended(id).await;
+    assert_eq!(ended.task.status, TaskStatus::Cancelled);
+    assert!(ended.ladder().contains(&TermSent), "{:?}", ended.ladder());
+}
+
 #[test]
 fn a_guard_is_not_for_people() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meanwhile"));
@@ -451,4 +485,32 @@ async fn no_process_outlives_a_server_that_is_killed_and_the_task_runs_again() {
     let events: Vec<Value> = events.map(Result::unwrap).collect().await;
     assert_eq!(events.last().unwrap()["data"]["taskEvents"]["status"], "COMPLETED");
     assert_eq!(processes_of(&id), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_begins_before_the_last_program_of_a_server_that_was_killed_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    fs::write(folder.path().join("chain.sh"), CHAIN).unwrap();
+    fs::write(
+        &config,
+        format!("[kinds.one]\nconcurrency = 1\nmax_attempts = 1\ncommand = [\"sh\", \"-c\", {ONLY_ONE:?}]\n"),
+    )
+    .unwrap();
+    let mut server = start_server(&folder.path().join("data"), &config).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let started = data(server.url(), START, json!({ "kind": "one" })).await;
+        ids.push(started["startTask"]["task"]["id"].as_str().unwrap().to_owned());
+    }
+    let mut events = std::pin::pin!(subscribe(server.url(), EVENTS, json!({ "id": ids[0] })).await.unwrap());
+    while events.next().await.unwrap().unwrap()["data"]["taskEvents"]["message"] != "ready" {}
+    server.kill();
+
+    let server = start_server(&folder.path().join("data"), &config).await;
+    for id in ids {
+        let events = subscribe(server.url(), EVENTS, json!({ "id": id })).await.unwrap();
+        let events: Vec<Value> = events.map(Result::unwrap).collect().await;
+        assert_eq!(events.last().unwrap()["data"]["taskEvents"]["status"], "COMPLETED", "{events:?}");
+    }
 }

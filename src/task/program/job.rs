@@ -2,15 +2,17 @@
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     GuardExecutable, ProgramOptions,
+    earlier::{Earlier, Opened},
     guard::{Exit, Launch, Order, Report, processes::kill_session},
     guarded::Line,
+    options::KILL_PATIENCE_MS,
     outcome::outcome,
     output::{Output, Stream},
 };
@@ -26,20 +28,21 @@ const LOST_INTERVAL: Duration = Duration::from_millis(10);
 /// How often it does.
 const LOST_CHECKS: u32 = 100;
 
-/// A program as the work of a kind.
+/// A program as the work of a kind, in one manager.
 #[derive(Debug)]
 pub struct ProgramJob {
     options: ProgramOptions,
     guard: GuardExecutable,
+    earlier: Earlier,
 }
 
 impl ProgramJob {
     /// A job that runs this program under that guard.
     pub fn new(options: ProgramOptions, guard: GuardExecutable) -> Self {
-        Self { options, guard }
+        Self { options, guard, earlier: Earlier::default() }
     }
 
-    fn launch(&self, ctx: &JobContext, input: Json) -> Result<Launch, JobError> {
+    fn launch(&self, ctx: &JobContext, opened: Opened, input: Json) -> Result<Launch, JobError> {
         let refused = |message: String| {
             JobError::new(format!("the input does not fit: {message}")).code(code::INVALID_INPUT).retry(Retry::Never)
         };
@@ -49,7 +52,7 @@ impl ProgramJob {
         environment.push(("MEANWHILE_TASK".into(), ctx.task().to_string().into()));
         environment.push(("MEANWHILE_ATTEMPT".into(), ctx.attempt().to_string().into()));
         let (folder, leftover_grace_ms) = (self.options.folder.clone(), self.options.leftover_grace_ms);
-        let lock = format!("meanwhile/{}", ctx.task());
+        let lock = opened.guard(ctx.task());
         Ok(Launch { command, folder, environment, input, lock, leftover_grace_ms })
     }
 }
@@ -57,7 +60,9 @@ impl ProgramJob {
 #[async_trait]
 impl Job for ProgramJob {
     async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
-        let launch = self.launch(&ctx, input)?;
+        let opened = Opened { generation: ctx.generation, session: ctx.by.session };
+        let launch = self.launch(&ctx, opened, input)?;
+        self.earlier.gone(&ctx, opened).await?;
         let (guard, label) = (self.guard.clone(), format!("{}#{}", ctx.task(), ctx.attempt()));
         let started = tokio::task::spawn_blocking(move || guard.start(&label)).await?;
         let mut guarded = started.map_err(|error| not_started(&format!("its guard: {error}"), true))?;
@@ -91,6 +96,11 @@ impl Job for ProgramJob {
         read?;
         outcome(&self.options, exit?, output.rest())
     }
+
+    /// Until its last process has ended: nothing else may begin before.
+    fn wind_up_ms(&self) -> u64 {
+        KILL_PATIENCE_MS
+    }
 }
 
 /// Follows a program from its start to the end of its last process.
@@ -116,22 +126,30 @@ impl Control<'_> {
     async fn run(mut self) -> Result<Exit, JobError> {
         let mut stopping = Stopping::No;
         let mut exit = None;
+        let (ctx, fault) = (self.ctx, self.fault);
+        // Its output cannot be recorded, or its time is over.
+        let must_end = async || {
+            tokio::select! {
+                () = fault.cancelled() => {}
+                () = ctx.hurried() => {}
+            }
+        };
         loop {
             let report = tokio::select! {
                 report = self.line.hear() => report,
-                () = self.fault.cancelled(), if !matches!(stopping, Stopping::Forced) => {
-                    self.line.say(&Order::Kill).await;
+                () = must_end(), if !matches!(stopping, Stopping::Forced) => {
+                    self.order(Order::Kill).await;
                     stopping = Stopping::Forced;
                     continue;
                 }
                 () = self.ctx.cancelled(), if matches!(stopping, Stopping::No) => {
-                    self.line.say(&Order::Terminate).await;
+                    self.order(Order::Terminate).await;
                     let grace = Duration::from_millis(self.options.stop_grace_ms);
                     stopping = Stopping::Asked(self.ctx.clock().sleep(grace));
                     continue;
                 }
                 () = over(&mut stopping) => {
-                    self.line.say(&Order::Kill).await;
+                    self.order(Order::Kill).await;
                     stopping = Stopping::Forced;
                     continue;
                 }
@@ -154,6 +172,14 @@ impl Control<'_> {
                     return Err(guard_lost());
                 }
             }
+        }
+    }
+
+    async fn order(&mut self, order: Order) {
+        self.line.say(&order).await;
+        // The program may have stopped its guard.
+        if let Some(guard) = self.guard {
+            let _ = kill_process(guard, Signal::CONT);
         }
     }
 

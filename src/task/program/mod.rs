@@ -33,8 +33,9 @@
 //! | a signal | fails with `PROGRAM_KILLED` |
 //! | it cannot be started | fails with `PROGRAM_NOT_STARTED` |
 //! | over a limit of chunks or results | fails with `LIMIT_EXCEEDED` |
+//! | over the time limit, or the task's deadline | fails with `TIMEOUT` or `DEADLINE_EXCEEDED`, and the last lines |
 //!
-//! The attempt ends when the *last* process of the program has ended. Processes that the program leaves behind have
+//! The attempt ends when the *last* process of the program has ended, whose output is then recorded. Processes that the program leaves behind have
 //! `leftover_grace_ms` to end by themselves, then they are killed.
 //!
 //! When the task is cancelled or the server shuts down, all processes get SIGTERM, and after `stop_grace_ms` SIGKILL. A
@@ -45,6 +46,8 @@
 //! Each program runs under a guard, see `guard`: nothing of it outlives its attempt or the server, however they end.
 //! Only on Linux; elsewhere a kind with a command is an error of the configuration.
 
+#[cfg(target_os = "linux")]
+mod earlier;
 #[cfg(target_os = "linux")]
 pub mod guard;
 #[cfg(target_os = "linux")]

@@ -81,7 +81,7 @@ impl ProgramOptions {
 }
 
 /// How long killed processes may take to end, in milliseconds: those that the kernel is busy with end later.
-const KILL_PATIENCE_MS: u64 = 10_000;
+pub(super) const KILL_PATIENCE_MS: u64 = 10_000;
 
 /// Variables of the server's environment that every program gets.
 pub const PASSED_ON: [&str; 11] =

@@ -6,8 +6,9 @@
 //! was killed with SIGKILL, it ends them at once. Signals that the kernel sends on a parent's death would not do: they
 //! leave grandchildren running, and come when the *thread* that started the program ends.
 //!
-//! A guard begins only when an earlier one of the same task is gone: two attempts never overlap, not even when the
-//! server was killed and has started again meanwhile.
+//! A guard begins only when an earlier one of the same task is gone, and the first ones of a server when all those of
+//! earlier servers are (see `earlier`): two attempts never overlap, not even when the server was killed and has started
+//! again meanwhile.
 //!
 //! The program's stdout and stderr are the server's pipes: no byte of them passes through here.
 
@@ -35,6 +36,7 @@ use std::{
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     io::Errno,
+    net::{RecvFlags, recv},
     process::{Pid, Signal, WaitOptions, getpid, kill_process_group, set_child_subreaper, setsid, wait},
 };
 use tokio::{
@@ -88,6 +90,7 @@ struct Guard {
 
 impl Guard {
     async fn guard(socket: StdUnixStream) -> io::Result<()> {
+        let line = socket.try_clone()?;
         let (orders, reports) = UnixStream::from_std(socket)?.into_split();
         let mut orders = BufReader::new(orders).lines();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -104,6 +107,10 @@ impl Guard {
             _ = orders.next_line() => return Ok(()),
             lock = lock => lock?,
         };
+        // A later server that does not see the name yet does not wait for what begins now.
+        if has_hung_up(&line) {
+            return Ok(());
+        }
         match start(launch) {
             Ok(pid) => {
                 guard.program = Some(pid);
@@ -226,6 +233,14 @@ impl Guard {
         let Ok(mut line) = serde_json::to_vec(report) else { return };
         line.push(b'\n');
         let _ = self.reports.write_all(&line).await;
+    }
+}
+
+/// Whether nobody is at the other end any more.
+fn has_hung_up(line: &StdUnixStream) -> bool {
+    match recv(line, &mut [0_u8][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, count)) => count == 0,
+        Err(error) => error != Errno::AGAIN,
     }
 }
 
