@@ -46,7 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running)
         (Some(why), _) => Some(refused(&attempt, &why)),
         // Whatever the handler made of it: not all that it said is recorded.
         (None, Some(limit)) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit, details)),
-        _ => bounded_outcome(&shared, &attempt, &running, end, details),
+        _ => bounded_outcome(&shared, &attempt, &running, end, details.as_ref()),
     };
     if let Some(outcome) = outcome {
         let mut finishing = pin!(finish(&shared, &attempt, write, outcome));
@@ -248,7 +248,7 @@ fn bounded_outcome(
     attempt: &Attempt,
     running: &Running,
     end: End,
-    details: Option<Json>,
+    details: Option<&Json>,
 ) -> Option<Outcome> {
     let mut outcome = outcome(shared, attempt, running, end, details)?;
     if let Outcome::Failed { error, .. } | Outcome::Cancelled(error) | Outcome::Released(error) = &mut outcome {
@@ -263,9 +263,9 @@ fn bounded_outcome(
 }
 
 /// What to record; nothing for a stale attempt.
-fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End, details: Option<Json>) -> Option<Outcome> {
+fn outcome(shared: &Shared, attempt: &Attempt, running: &Running, end: End, details: Option<&Json>) -> Option<Outcome> {
     let error = |code: &str, message: String, retryable| TaskError {
-        details: details.clone(),
+        details: details.cloned(),
         ..error(attempt, code, message, retryable)
     };
     let failed = |error: TaskError, retry: Retry| {
