@@ -157,6 +157,8 @@ impl Control<'_> {
             match report {
                 Some(Report::Started) => {}
                 Some(Report::NotStarted { message, retryable }) => return Err(not_started(&message, retryable)),
+                // The last one has just ended by itself.
+                Some(Report::Signalled { processes: 0, .. }) => {}
                 Some(Report::Signalled { order, processes }) => self.step(Step::Signalled(order, processes)),
                 Some(Report::Exited(how)) => exit = Some(how),
                 Some(Report::Leftovers { processes }) => self.step(Step::Leftovers(processes)),
