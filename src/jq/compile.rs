@@ -9,10 +9,15 @@ use jaq_core::{
     native::Fun,
 };
 
-use super::{Guarded, JqError, guard, instrument};
+use super::{Guarded, JqError, guard, instrument, stack::on_large_stack};
 
 /// What the whole filter is called inside.
 const MAIN: &str = "meanwhile_main";
+
+/// The longest text of a filter, in bytes.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+/// Parts of a text inside each other: whatever runs them recurses, also where the stack is small.
+const MAX_TEXT_NESTING: usize = 200;
 
 /// Filters of jq that reach beyond their input, or end the program: they do not exist here.
 const LEFT_OUT: [&str; 14] = [
@@ -32,14 +37,32 @@ const LEFT_OUT: [&str; 14] = [
     "input_filename",
 ];
 
-pub(super) fn compile(text: &str, variables: &[&str]) -> Result<jaq_core::Filter<Guarded>, JqError> {
+/// The filter, and how many terms its text has.
+pub(super) fn compile(text: &str, variables: &[&str]) -> Result<(jaq_core::Filter<Guarded>, usize), JqError> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(JqError::Syntax(format!("it has more than {MAX_TEXT_BYTES} bytes")));
+    }
+    // Reading and dropping a text recurses as deeply as it is nested.
+    on_large_stack(|| compile_here(text, variables))
+        .unwrap_or_else(|| Err(JqError::Syntax("it cannot be compiled".to_owned())))
+}
+
+fn compile_here(text: &str, variables: &[&str]) -> Result<(jaq_core::Filter<Guarded>, usize), JqError> {
     let main = Def { name: MAIN, args: Vec::new(), body: parse(text)? };
-    let prelude = [instrument::indices()].into_iter().chain(definitions()).chain([main]).map(instrument::definition);
+    let (main, seen) = instrument::seen(|| instrument::definition(main));
+    if seen.nesting > MAX_TEXT_NESTING {
+        return Err(JqError::Syntax(format!(
+            "more than {MAX_TEXT_NESTING} of its parts stand inside each other, or are joined by `|`: give some of them a \
+             name with `def`"
+        )));
+    }
+    let defined = [instrument::indices()].into_iter().chain(definitions()).map(instrument::definition);
+    let prelude = defined.chain([main]);
     let arena = Arena::default();
     let unexpected = || JqError::Syntax("it cannot be compiled".to_owned());
     let modules = Loader::new(prelude).load(&arena, File { code: MAIN, path: () }).map_err(|_| unexpected())?;
     let compiler = Compiler::default().with_funs(functions()).with_global_vars(variables.iter().copied());
-    compiler.compile(modules).map_err(|errors| {
+    let compiled = compiler.compile(modules).map_err(|errors| {
         let undefined = errors.into_iter().flat_map(|(_, errors)| errors).next();
         undefined.map_or_else(unexpected, |(name, what)| {
             let mut message = format!("there is no {} `{name}`", what.as_str());
@@ -48,7 +71,8 @@ pub(super) fn compile(text: &str, variables: &[&str]) -> Result<jaq_core::Filter
             }
             JqError::Syntax(message)
         })
-    })
+    })?;
+    Ok((compiled, seen.terms))
 }
 
 fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {

@@ -23,6 +23,8 @@ use crate::clock::Clock;
 
 /// What filters call the checks. jq has no such names, so nobody writes them by accident.
 pub(super) const CHECKPOINT: &str = "@meanwhile_checkpoint";
+/// The same where a definition begins that calls itself.
+pub(super) const AGAIN: &str = "@meanwhile_again";
 /// Whether a value is not too large.
 pub(super) const SIZED: &str = "@meanwhile_sized";
 /// The same of one that was just made, and counts it.
@@ -50,6 +52,13 @@ const COSTLY_STEPS: u64 = 100;
 const MAX_STACK_BYTES: usize = 1 << 20;
 /// The same in a brief run, which is on a stack that others use.
 const BRIEF_STACK_BYTES: usize = 128 << 10;
+/// The stack of the thread that a filter is run on, in bytes; only what is used of it takes memory. Chains of what
+/// recursive definitions were given recurse where no check is.
+pub(super) const STACK_BYTES: usize = if cfg!(debug_assertions) { 2 << 30 } else { 512 << 20 };
+/// Calls of definitions that call themselves, and steps of paths.
+pub(super) const MAX_CALLS: usize = 100_000;
+/// The same times the parts of the filter's text: each call can add all of them to a chain.
+const MAX_CHAINED: usize = 2_000_000;
 /// Steps of a brief run.
 const BRIEF_STEPS: u64 = 256;
 /// The largest value in a brief run, in bytes.
@@ -85,6 +94,7 @@ pub(super) const OVER_DEPTH: i32 = 4;
 pub(super) const OVER_DIGITS: i32 = 5;
 pub(super) const OVER_SOUGHT: i32 = 6;
 pub(super) const OVER_STEPS: i32 = 7;
+pub(super) const OVER_CALLS: i32 = 8;
 
 /// One run's limits.
 pub(super) struct Guard<'a> {
@@ -97,6 +107,8 @@ pub(super) struct Guard<'a> {
     /// What may still be made, in bytes.
     left: Cell<usize>,
     nested: Cell<u32>,
+    /// Calls that may still be made.
+    calls: Cell<usize>,
     stack: usize,
     max_stack: usize,
 }
@@ -121,9 +133,11 @@ type Check<'e> = Result<(), Exn<'e, Val>>;
 
 impl<'a> Guard<'a> {
     /// `given` is what the filter is given or may give, in bytes. Must be made where the filter is run.
-    pub(super) fn new(lut: &'a Lut<Guarded>, time: Time<'a>, given: usize) -> Self {
+    /// The filter's text has so many `terms`.
+    pub(super) fn new(lut: &'a Lut<Guarded>, terms: usize, time: Time<'a>, given: usize) -> Self {
         let room = given.saturating_mul(ROOM_FACTOR).max(MIN_ROOM_BYTES);
-        Self { time: Some(time), ..Self::within(lut, u64::MAX, room, MAX_STACK_BYTES) }
+        let calls = Cell::new((MAX_CHAINED / terms.max(1)).min(MAX_CALLS));
+        Self { time: Some(time), calls, ..Self::within(lut, u64::MAX, room, MAX_STACK_BYTES) }
     }
 
     /// For a run that ends soon, by itself or by force: it may be where nothing may block.
@@ -134,12 +148,20 @@ impl<'a> Guard<'a> {
     fn within(lut: &'a Lut<Guarded>, steps: u64, room: usize, max_stack: usize) -> Self {
         let left = Cell::new(room.saturating_mul(ALL_FACTOR));
         let (steps, nested, stack) = (Cell::new(steps), Cell::new(0), stack_address());
-        Self { lut, time: None, steps, room, left, nested, stack, max_stack }
+        let calls = Cell::new(usize::MAX);
+        Self { lut, time: None, steps, room, left, nested, calls, stack, max_stack }
     }
 
     /// A filter may go on.
     fn check<'e>(&self) -> Check<'e> {
         self.step(1)
+    }
+
+    /// The same, for what can make a chain longer.
+    fn again<'e>(&self) -> Check<'e> {
+        let left = self.calls.get().checked_sub(1).ok_or_else(|| Exn::halt(OVER_CALLS))?;
+        self.calls.set(left);
+        self.check()
     }
 
     fn step<'e>(&self, steps: u64) -> Check<'e> {
@@ -247,6 +269,9 @@ fn stack_address() -> usize {
 /// A native filter that gives its input on, or stops.
 macro_rules! check {
     (|$guard:ident, $value:ident| $check:expr) => {
+        check!(|$guard, $value| $check; in paths $check)
+    };
+    (|$guard:ident, $value:ident| $check:expr; in paths $in_paths:expr) => {
         Native::<Guarded>::new(|cv| {
             let ($guard, $value) = (*cv.0.data(), &cv.1);
             let checked = $check;
@@ -254,7 +279,7 @@ macro_rules! check {
         })
         .with_paths(|cv| {
             let ($guard, $value) = (*cv.0.data(), &cv.1.0);
-            let checked = $check;
+            let checked = $in_paths;
             box_iter::box_once(checked.map(|()| cv.1))
         })
         .with_update(|cv, update| {
@@ -269,7 +294,8 @@ macro_rules! check {
 
 /// The checks, and what replaces natives that could run long.
 pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
-    let checkpoint = check!(|guard, _value| guard.check());
+    let checkpoint = check!(|guard, _value| guard.check(); in paths guard.again());
+    let again = check!(|guard, _value| guard.again());
     let sized = check!(|guard, value| guard.sized(value));
     let made = check!(|guard, value| guard.made(value));
     let costly = check!(|guard, _value| guard.step(COSTLY_STEPS));
@@ -296,6 +322,7 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
     });
     [
         (CHECKPOINT, v(0), checkpoint),
+        (AGAIN, v(0), again),
         (SIZED, v(0), sized),
         (MADE, v(0), made),
         (NESTED, v(0), nested),
@@ -335,7 +362,7 @@ fn range<'e>(from: Val, to: Val, by: Val) -> impl Iterator<Item = ValX<'e, Val>>
     })
 }
 
-/// `left * right`, which for a text and a number is the text so many times.
+/// `left * right`, which for a text and a number is the text so many times, and for objects both together.
 fn times<'e>(guard: &Guard<'_>, left: Val, right: Val) -> ValX<'e, Val> {
     let bytes = match (&left, &right) {
         (Val::TStr(text) | Val::BStr(text), Val::Num(times)) | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => {
@@ -344,6 +371,11 @@ fn times<'e>(guard: &Guard<'_>, left: Val, right: Val) -> ValX<'e, Val> {
         _ => 0,
     };
     guard.fits(bytes)?;
+    if let (Val::Obj(_), Val::Obj(_)) = (&left, &right) {
+        // Objects are merged with all that is inside them.
+        guard.weigh(&left)?;
+        guard.weigh(&right)?;
+    }
     let product = (left * right).map_err(Exn::from)?;
     guard.made(&product)?;
     Ok(product)

@@ -3,7 +3,10 @@
 //! A filter can go on for long only by calling definitions, by walking through values (`.[]`, `..`, `reduce`,
 //! `foreach`), by `range`, or by many alternatives (`,`): those have a checkpoint. A value can become large only where it
 //! is put together or calculated, and deep only where a list or an object is put around it: what comes out there is
-//! looked at. And natives that walk through a whole value get only what is not too large for that.
+//! looked at. Calls of definitions that call themselves, and steps of paths, are counted: they make chains that recurse
+//! where nothing can be checked. And natives that walk through a whole value get only what is not too large for that.
+
+use std::cell::RefCell;
 
 use jaq_core::{
     load::{
@@ -14,7 +17,7 @@ use jaq_core::{
     path::{Opt, Part, Path},
 };
 
-use super::guard::{CHECKPOINT, COSTLY, ITEM, MADE, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
+use super::guard::{AGAIN, CHECKPOINT, COSTLY, ITEM, MADE, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
 
 /// The native `indices`; what filters call so is [`indices`].
 pub(super) const INDICES: &str = "@meanwhile_indices";
@@ -38,7 +41,9 @@ const WALKS: [&str; 11] = [
     INDICES,
 ];
 /// Natives that can give more than they were given.
-const GROWS: [&str; 13] = [
+const GROWS: [&str; 15] = [
+    "ascii_downcase",
+    "ascii_upcase",
     "tojson",
     "tobytes",
     "fromjson",
@@ -59,9 +64,36 @@ const COSTS: [&str; 3] = ["matches", "split_", "split_matches"];
 
 type T<'s> = Term<&'s str>;
 
-/// The definition with checks: each call is a checkpoint, and so are those in its body.
+/// What was seen of a filter on the way through it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Its parts, those inside others included.
+    pub(super) terms: usize,
+    /// How many of them stand inside each other.
+    pub(super) nesting: usize,
+    level: usize,
+    /// The definitions that it calls.
+    calls: Vec<String>,
+}
+
+thread_local! {
+    static SEEN: RefCell<Seen> = RefCell::default();
+}
+
+/// What is seen of a filter by `way`, which goes through it.
+pub(super) fn seen<R>(way: impl FnOnce() -> R) -> (R, Seen) {
+    SEEN.take();
+    let result = way();
+    (result, SEEN.take())
+}
+
+/// The definition with checks: each call is a checkpoint, and so are those in its body. One that calls itself can make a
+/// chain without end of what it is given, which recurses where there is no checkpoint: those calls are counted.
 pub(super) fn definition(def: Def<&str>) -> Def<&str> {
-    Def { body: then(call(CHECKPOINT), term(def.body)), ..def }
+    let before = SEEN.with_borrow(|seen| seen.calls.len());
+    let body = term(def.body);
+    let calls_itself = SEEN.with_borrow(|seen| seen.calls[before..].iter().any(|name| name == def.name));
+    Def { body: then(call(if calls_itself { AGAIN } else { CHECKPOINT }), body), ..def }
 }
 
 /// `def indices($x): …`, which looks for a text or list only where that takes not too long.
@@ -85,6 +117,17 @@ fn boxed<'s>(inner: Box<T<'s>>) -> Box<T<'s>> {
 
 /// The filter with checks.
 fn term<'s>(whole: T<'s>) -> T<'s> {
+    SEEN.with_borrow_mut(|seen| {
+        seen.terms += 1;
+        seen.level += 1;
+        seen.nesting = seen.nesting.max(seen.level);
+    });
+    let checked = checked(whole);
+    SEEN.with_borrow_mut(|seen| seen.level -= 1);
+    checked
+}
+
+fn checked<'s>(whole: T<'s>) -> T<'s> {
     match whole {
         Term::Id | Term::Num(_) | Term::Var(_) | Term::Break(_) | Term::Arr(None) => whole,
         Term::Recurse => then(Term::Recurse, call(CHECKPOINT)),
@@ -171,6 +214,7 @@ fn is_small(term: &T<'_>) -> bool {
 }
 
 fn called<'s>(name: &'s str, arguments: Vec<T<'s>>) -> T<'s> {
+    SEEN.with_borrow_mut(|seen| seen.calls.push(name.to_owned()));
     let (walks, grows) = (WALKS.contains(&name), GROWS.contains(&name));
     let arguments: Vec<_> =
         arguments.into_iter().map(|argument| if walks { weighed(argument) } else { term(argument) }).collect();

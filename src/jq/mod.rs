@@ -2,12 +2,14 @@
 //!
 //! A filter sees its input and its variables, and nothing else: no environment, no files, no modules, no further
 //! inputs. `instrument` puts checks into it wherever it could go on without end or make a value without end; while it
-//! runs, `guard` looks there at the time, at the stack and at the value (`weigh`).
+//! runs, `guard` looks there at the time, at the stack, at the value (`weigh`) and at how often definitions call
+//! themselves. What takes longer than a moment runs on a `stack` of its own.
 
 mod compile;
 mod guard;
 mod instrument;
 mod run;
+mod stack;
 mod weigh;
 
 use std::{fmt, sync::Arc};
@@ -39,13 +41,15 @@ impl Default for JqLimits {
 pub struct Filter {
     text: Arc<str>,
     compiled: Arc<jaq_core::Filter<Guarded>>,
+    /// How many terms the text has.
+    terms: usize,
 }
 
 impl Filter {
     /// Compiles `text`. `variables` are those it may use, each with its `$`; a run gives their values in this order.
     pub fn compile(text: &str, variables: &[&str]) -> Result<Self, JqError> {
-        let compiled = compile::compile(text, variables)?;
-        Ok(Self { text: text.into(), compiled: Arc::new(compiled) })
+        let (compiled, terms) = compile::compile(text, variables)?;
+        Ok(Self { text: text.into(), compiled: Arc::new(compiled), terms })
     }
 
     /// As it was written.

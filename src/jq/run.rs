@@ -17,7 +17,11 @@ use tokio::sync::Semaphore;
 
 use super::{
     Filter, JqError, JqLimits,
-    guard::{Guard, MAX_DIGITS, MAX_NESTING, OVER_DEPTH, OVER_DIGITS, OVER_ROOM, OVER_SOUGHT, OVER_STACK, Time},
+    guard::{
+        Guard, MAX_CALLS, MAX_DIGITS, MAX_NESTING, OVER_CALLS, OVER_DEPTH, OVER_DIGITS, OVER_ROOM, OVER_SOUGHT,
+        OVER_STACK, Time,
+    },
+    stack::on_large_stack,
     weigh::outline,
 };
 use crate::{clock::Clock, model::Json};
@@ -124,12 +128,16 @@ pub(super) fn run(
     clock: &dyn Clock,
     abandoned: &AtomicBool,
 ) -> Ran {
+    on_large_stack(|| run_here(filters, values, limits, clock, abandoned)).unwrap_or_else(|| Err((0, panicked())))
+}
+
+fn run_here(filters: &[Filter], values: &Values, limits: &JqLimits, clock: &dyn Clock, abandoned: &AtomicBool) -> Ran {
     let until = clock.elapsed() + Duration::from_millis(limits.filter_timeout_ms);
     let time = Time { clock, until, abandoned };
     let given = values.bytes().max(limits.max_filter_bytes);
     let values = values.parse(MAX_NESTING).map_err(|error| (0, error))?;
     let one = |(number, filter): (usize, &Filter)| {
-        let outputs = run_one(filter, &Guard::new(&filter.compiled.lut, time, given), &values, limits);
+        let outputs = run_one(filter, &Guard::new(&filter.compiled.lut, filter.terms, time, given), &values, limits);
         outputs.map_err(|ended| match ended {
             Ended::Failed(error) => (number, error),
             Ended::Stopped(reason) => (number, stopped(reason, limits)),
@@ -193,6 +201,10 @@ fn panicked() -> JqError {
 fn stopped(reason: i32, limits: &JqLimits) -> JqError {
     let what = match reason {
         OVER_STACK => "its definitions call each other too deeply",
+        OVER_CALLS => {
+            let what = "its definitions call themselves too often, or its paths have too many steps";
+            return JqError::Failed(format!("{what}: {MAX_CALLS}, fewer for a long filter"));
+        }
         OVER_ROOM => "it makes values that are too large, or too many",
         OVER_DEPTH => "it makes a value with too many brackets inside each other",
         OVER_DIGITS => "it makes a number with too many digits",

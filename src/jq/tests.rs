@@ -320,3 +320,64 @@ async fn a_run_on_the_spot_gives_what_a_whole_run_gives_or_leaves_it_to_that() {
         }
     }
 }
+
+#[test]
+fn chains_of_what_recursive_definitions_are_given_end_with_an_error_and_not_with_the_process() {
+    for filter in [
+        "def f(g): f(g); f(.)",
+        "def f(g): f(g|g); f(.)",
+        "path(until(false; .a))",
+        "path(last(recurse(.a)))",
+        "path(def f: .a | f; f)",
+        "try path(def f: .a | f; f) catch 1",
+        "path(reduce range(1000000) as $i (.; .a))",
+        "path(last(foreach range(1000000) as $i (.; .a)))",
+        "path(.a | repeat(.a; .))",
+        "def f(g): if . >= 1000000 then . else (g | f(g)) end; 0 | f(. + 1)",
+        "def f(g): if . >= 1000000 then . else f(g | g) end; f(.)",
+        "def w(c; u): if c then (u | w(c; u)) else . end; 0 | w(. < 1000000; . + 1)",
+        "def w(c; u): if c then w(c; u | .) else u end; w(true; .)",
+    ] {
+        // Over the time or the number of calls, whichever comes first.
+        assert!(run(filter, "null", &JqLimits::default()).is_err(), "{filter}");
+    }
+    let long = format!("def f(g): f(g{}); f(.)", "|.".repeat(150));
+    assert!(matches!(run(&long, "null", &JqLimits::default()), Err(JqError::Failed(_))));
+    // What ends before is not concerned.
+    for n in [100, 5000] {
+        let filter = format!("def f(g): if . >= {n} then . else (g | f(g)) end; 0 | f(. + 1)");
+        let limits = JqLimits { filter_timeout_ms: 60_000, ..JqLimits::default() };
+        assert_eq!(run(&filter, "null", &limits), Ok(vec![n.to_string()]));
+    }
+    assert_eq!(gives("[limit(5; repeat(1))] | length, (0 | until(. >= 50000; . + 1))", "null"), ["5", "50000"]);
+}
+
+#[test]
+fn a_text_that_is_nested_too_deeply_is_refused() {
+    for text in [
+        "[".repeat(20_000) + &"]".repeat(20_000),
+        ".".to_owned() + &"|.".repeat(20_000),
+        "-".repeat(60_000) + "1",
+        "if . then ".repeat(2000) + "1" + &" end".repeat(2000),
+        "def a: ".repeat(2000) + "1" + &"; 1".repeat(2000),
+        "1 as $x | ".repeat(2000) + "1",
+        "\"\\(".repeat(2000) + "1" + &")\"".repeat(2000),
+        " ".repeat(70_000),
+    ] {
+        let refused = matches!(Filter::compile(&text, &[]), Err(JqError::Syntax(_)));
+        assert!(refused, "{:?}", &text[..20]);
+    }
+    assert_eq!(gives(&("(".repeat(5000) + "1" + &")".repeat(5000)), "null"), ["1"]);
+    assert_eq!(gives(&("[".repeat(50) + &"]".repeat(50)), "null"), ["[".repeat(50) + &"]".repeat(50)]);
+}
+
+#[test]
+fn objects_that_are_merged_again_and_again_are_over_a_limit() {
+    let filter = "reduce range(60) as $i ({}; {a: ., b: .}) as $x | $x * $x | length";
+    let error = run(filter, "null", &JqLimits { filter_timeout_ms: 20_000, ..JqLimits::default() }).unwrap_err();
+    assert!(matches!(&error, JqError::Failed(_)), "{error}");
+    assert_eq!(gives(r#"{a: {b: 1}} * {a: {c: 2}}"#, "null"), [r#"{"a":{"b":1,"c":2}}"#]);
+    let filter = "(\"A\" * 8000000) | [limit(1000; repeat(.)) | ascii_downcase] | length";
+    let error = run(filter, "null", &JqLimits { filter_timeout_ms: 20_000, ..JqLimits::default() }).unwrap_err();
+    assert!(matches!(&error, JqError::Failed(_)), "{error}");
+}
