@@ -15,15 +15,17 @@ use meanwhile::{
     http::{self, HttpContext, HttpOptions, graphiql::GraphiqlAssets},
     journal::JournalOptions,
     model::{LogLevel, Progress},
+    schemars::JsonSchema,
     shutdown::Shutdown,
     source::Sources,
     store::sqlite::{SqliteOptions, SqliteStore},
-    task::{JobContext, JobError, StartTask, Stopped, TaskManager, TaskOptions},
+    task::{JobContext, JobError, KindOptions, StartTask, Stopped, TaskManager, TaskOptions},
 };
 use serde::{Deserialize, Serialize};
 
-/// What the kind `resize` takes.
-#[derive(Debug, Serialize, Deserialize)]
+/// What the kind `resize` takes: what does not fit its JSON Schema is not started.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "meanwhile::schemars")]
 struct Resize {
     image: String,
     width: u32,
@@ -73,7 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         rand::random(),
     )
     .await?;
-    tasks.register("resize", resize)?;
+    tasks.register_with("resize", KindOptions::default().input_of::<Resize>(), resize)?;
 
     let shutdown = Shutdown::new();
     let api = Api::new(tasks.clone(), Sources::new(clock.clone()), ApiOptions::default(), rand::random());

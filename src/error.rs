@@ -119,6 +119,13 @@ impl Error {
         Self::new(ErrorCode::InvalidInput, message)
     }
 
+    /// The same, about this field of a request.
+    #[must_use]
+    pub fn about(mut self, field: &str) -> Self {
+        self.message = format!("{field}: {}", self.message);
+        self
+    }
+
     /// What an id names is not there.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::NotFound, message)

@@ -2,11 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
-    ConfigError,
-    section::{Entry, Section},
-    sources::Common,
-};
+use super::{ConfigError, section::Section, sources::Common};
 use crate::{
     secret::Secret,
     source::http::{HttpFormat, HttpMethod, HttpSourceOptions},
@@ -48,15 +44,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Result<HttpSourceOptions, Confi
 
 fn read_headers(section: Section<'_>) -> Result<Vec<(String, Secret)>, ConfigError> {
     let too_many = section.error_here(format!("has more than {MAX_HEADERS} headers"));
-    let place = section.bare();
-    let entries = section.named_texts()?;
-    if entries.len() > MAX_HEADERS {
+    let headers = section.named_secrets()?;
+    if headers.len() > MAX_HEADERS {
         return Err(too_many);
     }
-    let header = |(name, Entry { value, location }): (String, Entry<String>)| {
-        Ok((name.clone(), place.fill(&name, &value, &location)?.into()))
-    };
-    entries.into_iter().map(header).collect()
+    Ok(headers.into_iter().map(|(name, entry)| (name, entry.value)).collect())
 }
 
 /// The body with values of the environment in its texts.

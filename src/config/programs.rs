@@ -45,10 +45,10 @@ fn read_options(section: &mut Section<'_>, command: &[String]) -> Result<Program
     let template = CommandTemplate::parse(command).map_err(|error| section.error("command", error.to_string()))?;
     let mut program = ProgramOptions::new(template.beside(&folder));
     program.folder = section.path("folder")?.unwrap_or(folder);
-    for (name, Entry { value, location }) in section.section("environment")?.named_texts()? {
-        check_variable(&name, &value)
+    for (name, Entry { value, location }) in section.section("environment")?.named_secrets()? {
+        check_variable(&name, value.expose())
             .map_err(|message| ConfigError::at(location, format!("{}.{name}", section.key("environment")), message))?;
-        program.environment.push((name, value.into()));
+        program.environment.push((name, value));
     }
     if let Some(names) = section.texts("pass_environment")? {
         for name in &names.value {
@@ -196,6 +196,35 @@ mod tests {
         assert!(!format!("{kind:?}").contains("hunter2"));
         assert_eq!((kind.policy.max_attempts, kind.policy.timeout_ms), (Some(4), Some(5)));
         assert_eq!(program(&kind).input_schema.clone().unwrap().as_str(), r#"{"type":"object"}"#);
+    }
+
+    #[test]
+    fn values_of_the_environment_are_filled_in_and_do_not_show() {
+        let text = r#"
+            [kinds.a]
+            command = ["a", "${TOKEN}"]
+            environment.TOKEN = "Bearer ${TOKEN}"
+            environment.MODE = "${MODE:-fast}"
+            environment.PLAIN = "$${TOKEN} $TOKEN"
+        "#;
+        let lookup = |name: &str| (name == "TOKEN").then(|| "hunter2".to_owned());
+        let config = Config::parse_with("m.toml", text, &lookup).unwrap();
+        let options = &program(&config.kinds[0]).options;
+        let values: Vec<_> = options.environment.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        assert_eq!(values, [("TOKEN", "Bearer hunter2"), ("MODE", "fast"), ("PLAIN", "${TOKEN} $TOKEN")]);
+        // An argument can be seen by every user of the machine: nothing is filled in there.
+        assert_eq!(options.command, CommandTemplate::parse(&["a", "${TOKEN}"]).unwrap());
+        assert!(!format!("{config:?}").contains("hunter2"));
+
+        let error = Config::parse_with("m.toml", text, &|_| None).unwrap_err().to_string();
+        let expected =
+            "m.toml:4:33: `kinds.a.environment.TOKEN`: needs the environment variable `TOKEN`, which is not set";
+        assert!(error.starts_with(expected), "{error}");
+        let error = Config::parse_with("m.toml", text, &|_| Some("hunter2\0".to_owned())).unwrap_err().to_string();
+        assert!(
+            error.contains("`kinds.a.environment.TOKEN`: cannot hold a NUL") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use toml::{
 };
 
 use super::error::{ConfigError, Document, Location};
+use crate::secret::Secret;
 
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
@@ -293,6 +294,16 @@ impl<'a> Section<'a> {
             }
         };
         entries.into_iter().map(named).collect()
+    }
+
+    /// The same, with values of the environment in them: each is a secret as a whole.
+    pub(super) fn named_secrets(self) -> Result<Vec<(String, Entry<Secret>)>, ConfigError> {
+        let place = self.bare();
+        let secret = |(name, Entry { value, location }): (String, Entry<String>)| {
+            let value = place.fill(&name, &value, &location)?.into();
+            Ok((name, Entry { value, location }))
+        };
+        self.named_texts()?.into_iter().map(secret).collect()
     }
 
     /// A text that must be there.

@@ -40,7 +40,8 @@ pub(super) struct StartTaskInput {
     /// Wait before the first automatic retry, in milliseconds; doubles with each failure, and half of each wait is left
     /// to chance. Nothing said: what the kind says.
     retry_backoff_ms: Option<i64>,
-    /// The longest wait before an automatic retry, in milliseconds; nothing said: what the kind says.
+    /// The longest wait before an automatic retry, in milliseconds, not less than `retryBackoffMs`; nothing said: what the
+    /// kind says.
     max_retry_backoff_ms: Option<i64>,
     /// Of the tasks of this kind with the same key only so many run at once (the kind's `concurrencyPerKey`); the others
     /// wait.

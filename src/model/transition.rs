@@ -102,7 +102,7 @@ pub struct Transition {
 /// ```
 ///
 /// A handler that completes although it was asked to stop has completed. A retry that would begin at or after the
-/// task's deadline does not take place. A terminal status never changes.
+/// task's deadline does not take place, and the error says so. A terminal status never changes.
 pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>) -> Transition {
     let AttemptCounts { mut failures, mut lost, .. } = counts;
     let (status, result, error, run_at) = match outcome {
@@ -112,9 +112,10 @@ pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>
             failures += 1;
             match retry_at {
                 _ if counts.cancel_requested => (TaskStatus::Cancelled, None, Some(error), None),
-                Some(at) if failures < counts.max_attempts && counts.deadline.is_none_or(|deadline| at < deadline) => {
-                    (TaskStatus::Pending, None, Some(error), Some(at))
-                }
+                Some(at) if failures < counts.max_attempts => match counts.deadline {
+                    Some(deadline) if deadline <= at => (TaskStatus::Failed, None, Some(too_late(error)), None),
+                    _ => (TaskStatus::Pending, None, Some(error), Some(at)),
+                },
                 _ => (TaskStatus::Failed, None, Some(error), None),
             }
         }
@@ -137,6 +138,12 @@ pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>
         _ => None,
     };
     Transition { status, result, error, run_at, cancellation, failures, lost }
+}
+
+/// The error of an attempt that only the deadline keeps from being tried again.
+fn too_late(mut error: TaskError) -> TaskError {
+    error.message.push_str(" (not tried again: the task's deadline would pass before the next attempt)");
+    error
 }
 
 #[cfg(test)]
@@ -205,6 +212,18 @@ mod tests {
             TaskStatus::Failed
         );
         assert_eq!(status(AttemptCounts { deadline: Some(after), ..counts() }, failed()), TaskStatus::Pending);
+    }
+
+    #[test]
+    fn only_a_failure_that_the_deadline_keeps_from_a_retry_says_so() {
+        let message = |counts, outcome| after_attempt(counts, outcome, DateTime::UNIX_EPOCH).error.unwrap().message;
+        let late = AttemptCounts { deadline: Some(DateTime::UNIX_EPOCH), ..counts() };
+        let said = "so (not tried again: the task's deadline would pass before the next attempt)";
+        assert_eq!(message(late, failed()), said);
+        assert_eq!(message(counts(), failed()), "so");
+        assert_eq!(message(AttemptCounts { failures: 1, ..late }, failed()), "so");
+        assert_eq!(message(AttemptCounts { cancel_requested: true, ..late }, failed()), "so");
+        assert_eq!(message(late, Outcome::Failed { error: error("NO"), retry_at: None }), "so");
     }
 
     #[test]

@@ -98,16 +98,19 @@ impl StartTask {
         if self.input.len() > options.max_input_bytes {
             return Err(Error::limit("max_input_bytes", format_args!("{} bytes", options.max_input_bytes)));
         }
-        if self.tags.len() > options.max_tags {
-            return Err(Error::limit("max_tags", format_args!("{} tags", options.max_tags)));
+        // Bounded, however many there are.
+        let mut tags: Vec<String> = Vec::new();
+        for tag in &self.tags {
+            check_label("tags", tag, options)?;
+            if !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+            if tags.len() > options.max_tags {
+                return Err(Error::limit("max_tags", format_args!("{} tags", options.max_tags)));
+            }
         }
-        let keys = [self.idempotency_key.as_deref(), self.concurrency_key.as_deref()];
-        let labels = || self.tags.iter().map(String::as_str).chain(keys.into_iter().flatten());
-        if labels().any(str::is_empty) {
-            return Err(Error::invalid("a tag, an idempotency key or a concurrency key has at least one character"));
-        }
-        if labels().any(|text| text.len() > options.max_tag_bytes) {
-            return Err(Error::limit("max_tag_bytes", format_args!("{} bytes", options.max_tag_bytes)));
+        for (name, key) in [("idempotencyKey", &self.idempotency_key), ("concurrencyKey", &self.concurrency_key)] {
+            key.as_ref().map_or(Ok(()), |key| check_label(name, key, options))?;
         }
         if !PRIORITIES.contains(&self.priority) {
             return Err(Error::invalid(format!("priority is {}; it goes from -100 to 100", self.priority)));
@@ -125,16 +128,17 @@ impl StartTask {
                 return Err(Error::invalid(format!("{name} goes from 1 to {MAX_MS}")));
             }
         }
+        if let (Some(first_ms), Some(max_ms)) = (self.retry_backoff_ms, self.max_retry_backoff_ms)
+            && max_ms < first_ms
+        {
+            let message =
+                format!("maxRetryBackoffMs is {max_ms}; it must be at least retryBackoffMs, which is {first_ms}");
+            return Err(Error::invalid(message));
+        }
         let idempotency = match &self.idempotency_key {
             None => None,
             Some(key) => Some(IdempotencyKey { key: key.clone(), fingerprint: self.fingerprint()? }),
         };
-        let mut tags: Vec<String> = Vec::with_capacity(self.tags.len());
-        for tag in self.tags {
-            if !tags.contains(&tag) {
-                tags.push(tag);
-            }
-        }
         let policy = KindPolicy {
             max_attempts: self.max_attempts,
             timeout_ms: self.timeout_ms,
@@ -159,6 +163,18 @@ impl StartTask {
             concurrency_key: self.concurrency_key,
         })
     }
+}
+
+/// Checks a tag or a key; the error names the field.
+fn check_label(field: &str, label: &str, options: &TaskOptions) -> Result<(), Error> {
+    let error = if label.is_empty() {
+        Error::invalid("has to have at least one character")
+    } else if label.len() > options.max_tag_bytes {
+        Error::limit("max_tag_bytes", format_args!("{} bytes", options.max_tag_bytes))
+    } else {
+        return Ok(());
+    };
+    Err(error.about(field))
 }
 
 #[cfg(test)]

@@ -471,7 +471,11 @@ async fn each_failure_has_its_code() {
         ("INVALID_INPUT", start, json!({ "input": {"kind": "echo", "priority": 1000} })),
         ("INVALID_INPUT", start, json!({ "input": {"kind": "echo", "maxAttempts": 0} })),
         ("LIMIT_EXCEEDED", start, json!({ "input": {"kind": "echo", "input": "x".repeat(2 << 20)} })),
-        ("LIMIT_EXCEEDED", start, json!({ "input": {"kind": "echo", "tags": vec!["t"; 99]} })),
+        (
+            "LIMIT_EXCEEDED",
+            start,
+            json!({ "input": {"kind": "echo", "tags": (0..99).map(|n| n.to_string()).collect::<Vec<_>>()} }),
+        ),
         ("LIMIT_EXCEEDED", start_many, json!({ "tasks": many })),
         ("BAD_REQUEST", start, json!({ "input": {"kind": 5} })),
         ("BAD_REQUEST", "{ nothing }", json!({})),

@@ -175,6 +175,10 @@ fn checking_finds_what_starting_would_and_starts_nothing() {
             "[kinds.a]\ncommand = [\"ls\"]\ninput_schema = { type = 1 }",
             "meanwhile: m.toml:2:11: `kinds.a`: the input schema of kind `a` is not a valid JSON Schema",
         ),
+        (
+            "[kinds.a]\ncommand = [\"ls\"]\nenvironment.KEY = \"${NO_SUCH_VARIABLE}\"",
+            "meanwhile: m.toml:3:19: `kinds.a.environment.KEY`: needs the environment variable `NO_SUCH_VARIABLE`",
+        ),
         ("[server]\ngraphiql_assets = \"nowhere\"", "meanwhile: "),
     ] {
         fs::write(folder.path().join("m.toml"), text).unwrap();
@@ -194,6 +198,40 @@ fn checking_finds_what_starting_would_and_starts_nothing() {
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && log.contains("no-such-program"), "{log}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_program_gets_values_of_the_servers_environment_and_nobody_else_sees_them() {
+    use futures::StreamExt;
+
+    use crate::support::server::subscribe;
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    let script = r#"[ "$KEY" = "Bearer correct horse" ] && [ "$MODE" = fast ] && echo '{"result": "both"}'"#;
+    let text = format!(
+        "[kinds.keyed]\ncommand = [\"sh\", \"-c\", '''{script}''']\nenvironment.KEY = \"Bearer ${{API_KEY}}\"\n\
+         environment.MODE = \"${{NO_SUCH_VARIABLE:-fast}}\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path().join("data"));
+    command.arg("--config").arg(&config).env("API_KEY", "correct horse");
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    let server = Server::spawn_with_log(&mut command, "meanwhile=trace", log.into());
+    let start = "mutation { startTask(input: { kind: \"keyed\" }) { task { id } } }";
+    let id = data(server.url(), start, json!({})).await["startTask"]["task"]["id"].clone();
+    let events = "subscription($id: ID!) { taskEvents(id: $id) { __typename
+        ... on TaskStatusChanged { status result error { message details } } ... on TaskLogged { message } } }";
+    let events = subscribe(server.url(), events, json!({ "id": id })).await.unwrap();
+    let events: Vec<_> = events.map(|event| event.unwrap()["data"]["taskEvents"].take()).collect().await;
+    assert_eq!(events.last().unwrap()["result"], "both", "{events:?}");
+    let kinds = data(server.url(), "{ kinds { name description inputSchema } }", json!({})).await;
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    for said in [format!("{events:?}"), kinds.to_string(), log] {
+        assert!(!said.contains("correct horse"), "{said}");
+    }
 }
 
 #[test]

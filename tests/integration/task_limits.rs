@@ -120,9 +120,11 @@ async fn a_deadline_ends_a_task_that_runs_one_that_waits_and_one_between_attempt
         ids.push(tasks.start(with_deadline(kind)).await.unwrap().id);
     }
     tasks.until(ids[0], status(TaskStatus::Running)).await;
-    // A retry after the deadline would be in vain: it fails at once, with its own error.
+    // A retry after the deadline would be in vain: it fails at once, with its own error, which says why.
     let task = tasks.ended(ids[2]).await;
-    assert_eq!((task.status, task.error.unwrap().code.as_str()), (TaskStatus::Failed, code::HANDLER_FAILED));
+    let error = task.error.unwrap();
+    assert_eq!((task.status, task.attempt, error.code.as_str()), (TaskStatus::Failed, 1, code::HANDLER_FAILED));
+    assert!(error.retryable && error.message.starts_with("no (") && error.message.contains("deadline"), "{error:?}");
     for id in &ids[..2] {
         let task = pass_time(&clock, tasks.ended(*id)).await;
         assert_eq!((task.status, task.error.unwrap().code.as_str()), (TaskStatus::Failed, code::DEADLINE_EXCEEDED));
@@ -322,8 +324,8 @@ async fn a_stream_that_is_far_behind_when_its_task_is_deleted_ends_with_that() {
 /// The longest time that a task can ask for.
 const LONGEST_MS: u64 = (1 << 31) - 1;
 
-fn texts(count: usize, bytes: usize) -> Vec<String> {
-    vec!["é".repeat(bytes / 2); count]
+fn text(bytes: usize) -> String {
+    "é".repeat(bytes / 2)
 }
 
 #[tokio::test]
@@ -352,16 +354,27 @@ async fn what_is_at_a_limit_is_taken_and_what_is_one_beyond_is_not() {
         request
     };
     type Change = dyn Fn(&mut StartTask, usize);
-    let changes: [(&str, &Change); 9] = [
+    let changes: [(&str, &Change); 11] = [
         ("max_input_bytes", &|request, more| request.input = Json::from_value(&"x".repeat(18 + more)).unwrap()),
-        ("max_tags", &|request, more| request.tags = texts(2 + more, 2)),
-        ("max_tag_bytes", &|request, more| request.tags = texts(1, 4 + 2 * more)),
-        ("max_tag_bytes", &|request, more| request.idempotency_key = texts(1, 4 + 2 * more).pop()),
-        ("max_tag_bytes", &|request, more| request.concurrency_key = texts(1, 4 + 2 * more).pop()),
+        // One that is given several times counts once.
+        ("max_tags", &|request, more| {
+            request.tags = ["a", "b", "a", "b", "c"][..4 + more].iter().map(ToString::to_string).collect();
+        }),
+        ("tags: over the limit `max_tag_bytes`", &|request, more| request.tags = vec![text(4 + 2 * more)]),
+        ("idempotencyKey: over the limit `max_tag_bytes`", &|request, more| {
+            request.idempotency_key = Some(text(4 + 2 * more));
+        }),
+        ("concurrencyKey: over the limit `max_tag_bytes`", &|request, more| {
+            request.concurrency_key = Some(text(4 + 2 * more));
+        }),
+        ("concurrencyKey", &|request, more| request.concurrency_key = Some("k"[more..].to_owned())),
         ("priority", &|request, more| request.priority = -100 - i32::try_from(more).unwrap()),
         ("maxAttempts", &|request, more| request.max_attempts = Some(1000 + u32::try_from(more).unwrap())),
         ("deadlineMs", &|request, more| request.deadline_ms = Some(LONGEST_MS + more as u64)),
         ("retryBackoffMs", &|request, more| request.retry_backoff_ms = Some(LONGEST_MS + more as u64)),
+        ("maxRetryBackoffMs is 10; it must be at least retryBackoffMs", &|request, more| {
+            (request.retry_backoff_ms, request.max_retry_backoff_ms) = (Some(10 + more as u64), Some(10));
+        }),
     ];
     for (name, change) in changes {
         tasks.start(with(&|request| change(request, 0))).await.unwrap();
