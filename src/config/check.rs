@@ -82,10 +82,9 @@ mod tests {
         // The default is meant from the folder the program is started in, what is written from the file's.
         assert!(plain.store.data.ends_with(&written.store.data));
         let (data, max_database_bytes) = (plain.store.data.clone(), None);
-        assert_eq!(StoreConfig { data, max_database_bytes, ..written.store.clone() }, plain.store);
-        let retention =
-            RetentionOptions { keep_tasks_ms: None, keep_events_ms: None, ..written.tasks.retention.clone() };
-        assert_eq!(TaskOptions { retention, kinds: BTreeMap::new(), ..written.tasks.clone() }, plain.tasks);
+        assert_eq!(StoreConfig { data, max_database_bytes, ..written.store }, plain.store);
+        let retention = RetentionOptions { keep_tasks_ms: None, keep_events_ms: None, ..written.tasks.retention };
+        assert_eq!(TaskOptions { retention, kinds: BTreeMap::new(), ..written.tasks }, plain.tasks);
         is_of_defaults(&written.kinds[0], &plain.tasks);
         assert_eq!((&written.journal, &written.api), (&plain.journal, &plain.api));
         let limits = |config: &Config| {

@@ -41,6 +41,9 @@ impl<'a> Environment<'a> {
     }
 
     fn value(&self, reference: &str) -> Result<String, String> {
+        if reference.contains("${") {
+            return Err("has a `${…}` inside another, which is not looked at: use one variable".to_owned());
+        }
         let (name, default) = reference.split_once(":-").map_or((reference, None), |(name, text)| (name, Some(text)));
         let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
             && !name.is_empty()
@@ -115,6 +118,7 @@ mod tests {
             ("${}", "not `${NAME}`"),
             ("${A B}", "not `${NAME}`"),
             ("${1A}", "not `${NAME}`"),
+            ("${NONE:-${TOKEN}}", "inside another"),
         ] {
             assert!(fill(text).unwrap_err().contains(expected), "{text}");
         }

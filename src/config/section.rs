@@ -172,7 +172,7 @@ impl<'a> Section<'a> {
                 Ok(Section { document: self.document, path, location: entry.location, table, known: Vec::new() })
             }
             other => {
-                let message = format!("must be a table, written `[{path}]`, not {}", describe(&other));
+                let message = format!("must be a table, written `[{path}]`, not {}", shown(&path, &other));
                 Err(ConfigError::at(entry.location, path, message))
             }
         }
@@ -378,7 +378,9 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, key: &str, location: Location, allowed: &str, value: &DeValue<'_>) -> ConfigError {
-        ConfigError::at(location, self.key(key), format!("{allowed}, not {}", describe(value)))
+        let key = self.key(key);
+        let message = format!("{allowed}, not {}", shown(&key, value));
+        ConfigError::at(location, key, message)
     }
 
     /// The error for a key that looks like a misspelling of a missing one.
@@ -412,6 +414,19 @@ fn whole<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
 
 fn likeness(a: &str, b: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(&a.to_lowercase(), b)
+}
+
+/// Keys whose values may be secrets.
+const SECRET_KEYS: [&str; 4] = ["url", "headers", "body", "environment"];
+
+/// The value, or only what it is where it could be a secret in the wrong place.
+fn shown(key: &str, value: &DeValue<'_>) -> String {
+    match value {
+        _ if !key.split('.').any(|part| SECRET_KEYS.contains(&part)) => describe(value),
+        DeValue::String(_) => "a text".to_owned(),
+        DeValue::Integer(_) | DeValue::Float(_) => "a number".to_owned(),
+        other => describe(other),
+    }
 }
 
 fn describe(value: &DeValue<'_>) -> String {

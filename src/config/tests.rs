@@ -174,3 +174,38 @@ fn what_a_kind_says_of_its_waits_has_to_fit_together() {
     assert!(error(text).contains("`kinds.k.max_retry_backoff_ms`: must be at least"));
     assert!(error("[kinds.k]\ntimeot_ms = 3").contains("did you mean `timeout_ms`?"));
 }
+
+#[test]
+fn no_error_shows_what_stands_where_secrets_do() {
+    for wrong in [
+        "headers = \"authorization: TOPSECRET7\"",
+        "headers = { authorization = 987654321 }",
+        "headers = { authorization = [\"TOPSECRET7\"] }",
+    ] {
+        let error = error(&format!("[sources.a]\ntype = \"http\"\nurl = \"http://h/\"\n{wrong}\n"));
+        assert!(!error.contains("TOPSECRET7") && !error.contains("987654321"), "{error}");
+    }
+    assert!(!error("[sources.a]\ntype = \"http\"\nurl = 987654321\n").contains("987654321"));
+}
+
+#[test]
+fn what_the_environment_gives_is_no_place_for_an_arg() {
+    let read = |source: &str| {
+        let text =
+            format!("[sources.a]\ntype = \"http\"\nmethod = \"POST\"\nargs.x = {{ type = \"text\" }}\n{source}\n");
+        Config::parse_with("m.toml", &text, &|name| Some(if name == "P" { "{x}".into() } else { "p{x}y".into() }))
+    };
+    for refused in [
+        "url = \"http://h/{x}\"\nbody = { password = \"${P}\" }",
+        "url = \"http://h/${P}\"",
+        "url = \"http://h/{x}/${Q}\"",
+        "url = \"http://h/{${Q}}\"",
+    ] {
+        let error = read(refused).unwrap_err().to_string();
+        assert!(error.contains("the environment gives it"), "{error}");
+    }
+    for taken in ["url = \"http://h/{x}\"\nbody = { password = \"${Q}\" }", "url = \"http://h/{x}$${\""] {
+        // What is wrong with the address itself is found when the source is made.
+        assert!(read(taken).is_ok(), "{taken}");
+    }
+}
