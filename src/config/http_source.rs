@@ -45,6 +45,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Result<HttpSourceOptions, Confi
     section.number("max_row_bytes", &mut options.max_row_bytes, 64..=1 << 28)?;
     section.number("max_redirects", &mut options.max_redirects, 0..=100)?;
     section.number("max_retries", &mut options.max_retries, 0..=100)?;
+    options.check().map_err(|misfit| section.error(misfit.key, misfit.what))?;
     Ok(options)
 }
 

@@ -204,8 +204,21 @@ fn what_the_environment_gives_is_no_place_for_an_arg() {
         let error = read(refused).unwrap_err().to_string();
         assert!(error.contains("the environment gives it"), "{error}");
     }
-    for taken in ["url = \"http://h/{x}\"\nbody = { password = \"${Q}\" }", "url = \"http://h/{x}$${\""] {
-        // What is wrong with the address itself is found when the source is made.
-        assert!(read(taken).is_ok(), "{taken}");
+    assert!(read("url = \"http://h/{x}\"\nbody = { password = \"${Q}\" }").is_ok());
+}
+
+#[test]
+fn what_is_wrong_with_an_http_source_is_told_with_its_key_and_line() {
+    for (wrong, line, key) in [
+        ("url = \"ftp://h/\"", "m.toml:4", "`sources.a.url`: "),
+        ("url = \"http://h/{x}\"", "m.toml:4", "`sources.a.url`: "),
+        ("url = \"http://h/\"\nbody = { a = 1 }", "m.toml:5", "`sources.a.body`: a GET has no"),
+        ("url = \"http://h/\"\nargs.x = \"text\"", "m.toml:5", "`sources.a.args`: its arg `x` is not used"),
+        ("url = \"http://h/\"\nheaders = { \"a b\" = \"1\" }", "m.toml:5", "`sources.a.headers`: `a b` cannot"),
+        ("url = \"http://h/\"\nheaders = { a = \"1\\n2\" }", "m.toml:5", "`sources.a.headers`: the value of"),
+    ] {
+        let text = format!("\n[sources.a]\ntype = \"http\"\n{wrong}\n");
+        let error = Config::parse("m.toml", &text).unwrap_err().to_string();
+        assert!(error.starts_with(line) && error.contains(key), "{error}");
     }
 }

@@ -143,21 +143,8 @@ impl HttpSource {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
         let invalid = |what: String| SourceError::new(ErrorCode::InvalidInput, format!("source `{name}`: {what}"));
-        let target = Target::new(options.url.expose(), &options.args, this_server.clone()).map_err(invalid)?;
-        let body = options.body.as_ref().map(|body| {
-            let json = Json::parse(body.expose()).map_err(|_| "its `body` is not JSON".to_owned())?;
-            JsonTemplate::new(&json, &options.args).map_err(|what| format!("its `body` {what}"))
-        });
-        let body = body.transpose().map_err(invalid)?;
-        if body.is_some() && options.method == HttpMethod::Get {
-            return Err(invalid("a GET has no `body`: remove it, or add `method = \"POST\"`".to_owned()));
-        }
-        let used = |arg: &str| target.mentions(arg) || body.as_ref().is_some_and(|body| body.mentions(arg));
-        if let Some(unused) = options.args.iter().find(|arg| !used(&arg.name)) {
-            let name = &unused.name;
-            return Err(invalid(format!("its arg `{name}` is not used: write it as `{{{name}}}` in `url` or `body`")));
-        }
-        let headers = headers(&options).map_err(invalid)?;
+        let Parts { target, body, headers } =
+            Parts::of(&options, this_server.clone()).map_err(|Misfit { what, .. }| invalid(what))?;
         if let (true, Some(why)) = (target.is_https(), &client.no_certificates) {
             tracing::warn!(
                 "source `{name}` asks over TLS, and there is nobody whom this machine trusts to vouch for its server: \
@@ -188,6 +175,51 @@ impl HttpSource {
             max_retries: options.max_retries,
         };
         Ok(Self { info, target, body, exchange: Arc::new(exchange) })
+    }
+}
+
+/// What options are made into.
+struct Parts {
+    target: Target,
+    body: Option<JsonTemplate>,
+    headers: HeaderMap,
+}
+
+/// An option that does not fit the others, or is not what it should be.
+pub(crate) struct Misfit {
+    /// Its name.
+    pub(crate) key: &'static str,
+    /// What is wrong, without its value.
+    pub(crate) what: String,
+}
+
+impl Parts {
+    fn of(options: &HttpSourceOptions, this_server: ThisServer) -> Result<Self, Misfit> {
+        let misfit = |key| move |what| Misfit { key, what };
+        let target = Target::new(options.url.expose(), &options.args, this_server).map_err(misfit("url"))?;
+        let body = options.body.as_ref().map(|body| {
+            let json = Json::parse(body.expose()).map_err(|_| "its `body` is not JSON".to_owned())?;
+            JsonTemplate::new(&json, &options.args).map_err(|what| format!("its `body` {what}"))
+        });
+        let body = body.transpose().map_err(misfit("body"))?;
+        if body.is_some() && options.method == HttpMethod::Get {
+            let what = "a GET has no `body`: remove it, or add `method = \"POST\"`".to_owned();
+            return Err(Misfit { key: "body", what });
+        }
+        let used = |arg: &str| target.mentions(arg) || body.as_ref().is_some_and(|body| body.mentions(arg));
+        if let Some(ArgDefinition { name, .. }) = options.args.iter().find(|arg| !used(&arg.name)) {
+            let what = format!("its arg `{name}` is not used: write it as `{{{name}}}` in `url` or `body`");
+            return Err(Misfit { key: "args", what });
+        }
+        let headers = headers(options).map_err(misfit("headers"))?;
+        Ok(Self { target, body, headers })
+    }
+}
+
+impl HttpSourceOptions {
+    /// Finds what [`HttpSource::new`] would refuse.
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
+        Parts::of(self, ThisServer::default()).map(drop)
     }
 }
 

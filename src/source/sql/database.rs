@@ -133,6 +133,10 @@ impl Database {
         let shown = self.file.display();
         match fs::metadata(&self.file) {
             Ok(metadata) if metadata.is_dir() => Err(Trouble::File(format!("needs a file, but {shown} is a folder"))),
+            // Opening a pipe would wait until somebody writes into it.
+            Ok(metadata) if !metadata.is_file() => {
+                Err(Trouble::File(format!("needs a file, but {shown} is a pipe or a device")))
+            }
             Ok(_) => std::path::absolute(&self.file)
                 .map_err(|error| Trouble::File(format!("cannot find its file {shown}: {error}"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -289,3 +289,13 @@ fn dropping_the_stream_ends_the_wait_for_a_lock() {
         assert_eq!(reading.await.unwrap(), Ok(()));
     });
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_no_database_and_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let source = SqlSource::new("s", SqlOptions::new(pipe, "SELECT 1")).unwrap();
+    assert!(source.check().unwrap_err().message.contains("is a pipe or a device"));
+}
