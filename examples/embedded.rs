@@ -23,7 +23,7 @@ use meanwhile::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What the kind `resize` takes: what does not fit its JSON Schema is not started.
+/// What the kind `resize` takes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "meanwhile::schemars")]
 struct Resize {
@@ -75,6 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         rand::random(),
     )
     .await?;
+    // What does not fit the JSON Schema of `Resize` is not started.
     tasks.register_with("resize", KindOptions::default().input_of::<Resize>(), resize)?;
 
     let shutdown = Shutdown::new();
