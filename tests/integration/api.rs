@@ -28,11 +28,14 @@ async fn server() -> Server {
 }
 
 async fn server_with(store: &SqliteOptions) -> Server {
+    server_of(store, JournalOptions::default()).await
+}
+
+async fn server_of(store: &SqliteOptions, journal: JournalOptions) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn meanwhile::clock::Clock> = Arc::new(SystemClock::default());
     let store = SqliteStore::open(folder.path(), store, clock.clone()).unwrap();
-    let (options, journal) = (TaskOptions::default(), JournalOptions::default());
-    let manager = TaskManager::open(Arc::new(store), clock.clone(), options, journal, 1).await.unwrap();
+    let manager = TaskManager::open(Arc::new(store), clock.clone(), TaskOptions::default(), journal, 1).await.unwrap();
     manager.register("echo", |_ctx, input: Value| async move { Ok(input) }).unwrap();
     let wait = |ctx: JobContext, _input: Value| async move {
         ctx.cancelled().await;
@@ -541,7 +544,9 @@ async fn a_subscription_that_cannot_be_says_why_and_ends() {
 
 #[tokio::test]
 async fn what_was_pruned_is_told_as_one_gap() {
-    let server = server().await;
+    // A page in memory may still have what was pruned, when the task was read from the store before.
+    let journal = JournalOptions { page_cache_bytes: 0, ..JournalOptions::default() };
+    let server = server_of(&SqliteOptions::default(), journal).await;
     let id = server.start(json!({ "kind": "simulate", "input": {"steps": 3, "stepMs": 1} })).await;
     let all = server.events(&id).await;
     server.manager.store().prune_events(id.parse().unwrap(), 2).await.unwrap();

@@ -401,7 +401,7 @@ async fn what_does_not_fit_is_refused_when_the_configuration_is_read() {
         ("url = \"http://h/\"\nformat = \"xml\"", "must be \"json\" or \"ndjson\""),
         ("url = \"http://h/\"\nheaders = { \"a b\" = \"x\" }", "`a b` cannot be the name of a header"),
         ("url = \"http://h/\"\nheaders = { host = \"x\" }", "the header `host` is not for the configuration"),
-        ("url = \"http://h/\"\nheaders.a = 1", "`sources.api.headers.a`: must be a text in quotes, not 1"),
+        ("url = \"http://h/\"\nheaders.a = 1", "`sources.api.headers.a`: must be a text in quotes, not a number"),
         ("url = \"http://h/${NONE}\"", "`sources.api.url`: needs the environment variable `NONE`"),
         ("url = \"http://h/\"\nmax_redirect = 1", "did you mean `max_redirects`?"),
     ] {
