@@ -7,7 +7,9 @@ use futures::poll;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{JobContext, JobError, Retry, context::cut, manager::Shared, recorder::Recorder, under_way::Running};
+use super::{
+    JobContext, JobError, Retry, TaskOptions, context::cut, manager::Shared, recorder::Recorder, under_way::Running,
+};
 use crate::{
     model::{CancelStep, Cancellation, EventBody, Json, LogLevel, Outcome, TaskError, TaskStatus, code},
     store::{Attempt, AttemptWrite, StoreError},
@@ -46,9 +48,9 @@ pub(super) async fn run(shared: Arc<Shared>, attempt: Attempt, running: Running)
         (Some(why), _) => Some(refused(&attempt, &why)),
         // Whatever the handler made of it: not all that it said is recorded.
         (None, Some(limit)) if !matches!(end, End::Stale) => Some(over_limit(&shared, &attempt, limit, details)),
-        _ => bounded_outcome(&shared, &attempt, &running, end, details.as_ref()),
+        _ => outcome(&shared, &attempt, &running, end, details.as_ref()),
     };
-    if let Some(outcome) = outcome {
+    if let Some(outcome) = outcome.map(|outcome| bounded(&shared.options, outcome)) {
         let mut finishing = pin!(finish(&shared, &attempt, write, outcome));
         // Its end is before the next claim in the store's queue, so that no more are seen running than may run.
         let status = match poll!(&mut finishing) {
@@ -242,24 +244,17 @@ fn over_limit(shared: &Shared, attempt: &Attempt, limit: &str, details: Option<J
     Outcome::Failed { error, retry_at: None }
 }
 
-/// What to record, with an error that is no larger than it may be; nothing for a stale attempt.
-fn bounded_outcome(
-    shared: &Shared,
-    attempt: &Attempt,
-    running: &Running,
-    end: End,
-    details: Option<&Json>,
-) -> Option<Outcome> {
-    let mut outcome = outcome(shared, attempt, running, end, details)?;
+/// The outcome, with an error that is no larger than it may be.
+fn bounded(options: &TaskOptions, mut outcome: Outcome) -> Outcome {
     if let Outcome::Failed { error, .. } | Outcome::Cancelled(error) | Outcome::Released(error) = &mut outcome {
         cut(&mut error.code, MAX_CODE_BYTES);
-        if error.details.as_ref().is_some_and(|details| details.len() > shared.options.max_result_bytes) {
+        if error.details.as_ref().is_some_and(|details| details.len() > options.max_result_bytes) {
             error.details = None;
             error.message.insert_str(0, "(details left out: over the limit `max_result_bytes`) ");
         }
-        cut(&mut error.message, shared.options.max_message_bytes);
+        cut(&mut error.message, options.max_message_bytes);
     }
-    Some(outcome)
+    outcome
 }
 
 /// What to record; nothing for a stale attempt.
