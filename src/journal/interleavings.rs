@@ -25,7 +25,7 @@ use crate::{
         Event, EventBody, Json, LogLevel, NewTask, Outcome, Progress, Seq, StatusChange, Task, TaskId, TaskStatus,
     },
     store::{
-        AttemptWrite, Claimed, Commit, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, Started,
+        AttemptWrite, Claimed, Commit, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, Room, Started,
         StatisticsQuery, StatusMove, Store, StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery,
         feed::FeedSender,
     },
@@ -149,7 +149,7 @@ impl Store for Written {
     async fn retry(&self, _: TaskId) -> Result<Task, StoreError> {
         not_here()
     }
-    async fn claim(&self, _: &[KindClaim], _: usize) -> Result<Claimed, StoreError> {
+    async fn claim(&self, _: &[KindClaim], _: Room) -> Result<Claimed, StoreError> {
         not_here()
     }
     async fn record(&self, _: AttemptWrite) -> Result<(), StoreError> {
