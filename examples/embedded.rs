@@ -11,6 +11,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use meanwhile::{
     clock::{Clock, SystemClock},
+    error::ErrorCode,
     graphql::{Api, ApiOptions},
     http::{self, HttpContext, HttpOptions, graphiql::GraphiqlAssets},
     journal::JournalOptions,
@@ -19,7 +20,7 @@ use meanwhile::{
     shutdown::Shutdown,
     source::Sources,
     store::sqlite::{SqliteOptions, SqliteStore},
-    task::{JobContext, JobError, KindOptions, StartTask, Stopped, TaskManager, TaskOptions},
+    task::{JobContext, JobError, StartTask, Stopped, TaskManager, TaskOptions},
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +60,13 @@ async fn start_resize(State(tasks): State<TaskManager>, Json(input): Json<Resize
     };
     match started {
         Ok(task) => (StatusCode::ACCEPTED, format!("started {}\n", task.id)),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}: {error}\n", error.code())),
+        Err(error) => {
+            let status = match error.code() {
+                ErrorCode::InvalidInput => StatusCode::BAD_REQUEST,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, format!("{}: {error}\n", error.code()))
+        }
     }
 }
 
@@ -76,7 +83,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .await?;
     // What does not fit the JSON Schema of `Resize` is not started.
-    tasks.register_with("resize", KindOptions::default().input_of::<Resize>(), resize)?;
+    tasks.register("resize", resize)?;
 
     let shutdown = Shutdown::new();
     let api = Api::new(tasks.clone(), Sources::new(clock.clone()), ApiOptions::default(), rand::random());

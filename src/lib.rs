@@ -64,5 +64,6 @@ pub mod source;
 pub mod store;
 pub mod task;
 
-/// What [`task::KindOptions::input_of`] makes the schema of an input with.
+/// Makes the JSON Schema of a handler's input: `#[derive(JsonSchema)]`, with `#[schemars(crate = "meanwhile::schemars")]`
+/// where the crate itself is no dependency.
 pub use schemars;

@@ -3,8 +3,8 @@
 use super::{ConfigError, section::Section};
 use crate::task::KindPolicy;
 
-/// A year.
-const MAX_MS: u64 = 31_536_000_000;
+/// Almost 25 days: as far as GraphQL's `Int` goes, by which `kinds` and tasks show it.
+const MAX_MS: u64 = i32::MAX as u64;
 
 /// The fields of [`KindPolicy`], by their names.
 pub(super) fn read(section: &mut Section<'_>) -> Result<KindPolicy, ConfigError> {

@@ -81,6 +81,11 @@ impl TaskKind {
         self.policy().max_attempts.unwrap_or(Shared::of(ctx).manager.options().max_attempts)
     }
 
+    /// How many of a task's attempts may be lost to crashes before it fails.
+    async fn max_lost(&self, ctx: &Context<'_>) -> u32 {
+        self.policy().max_lost.unwrap_or(Shared::of(ctx).manager.options().max_lost)
+    }
+
     /// Time limit of one attempt, where the task does not say, in milliseconds; null: none.
     async fn timeout_ms(&self) -> Option<u64> {
         self.policy().timeout_ms

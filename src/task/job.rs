@@ -4,13 +4,23 @@ use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::JobContext;
-use crate::model::{Json, code};
+use crate::{
+    error::Error,
+    model::{Json, code},
+};
 
 /// The work of a kind. Implemented by async closures, see [`TaskManager::register`](super::TaskManager::register).
 #[async_trait]
 pub trait Job: Send + Sync + 'static {
     /// Does the work of one attempt. May run more than once for the same task: execution is at least once.
     async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError>;
+
+    /// Refuses an input that no attempt could do anything with, before a task is stored; beside the kind's schema, which
+    /// an input has passed that comes here.
+    fn check(&self, input: &Json) -> Result<(), Error> {
+        let _ = input;
+        Ok(())
+    }
 
     /// How long it may take to wind up when its time is over ([`JobContext::hurried`]) before it is dropped, in
     /// milliseconds: for work that goes on elsewhere, such as a program, and must not when the attempt has ended. The
@@ -85,6 +95,10 @@ impl<E: std::error::Error> From<E> for JobError {
     }
 }
 
+fn misfit(error: &serde_json::Error) -> String {
+    format!("the input does not fit: {error}")
+}
+
 /// An async function as a job: its input read from JSON, its output written as JSON.
 pub(super) struct Handler<F, I> {
     function: F,
@@ -105,10 +119,14 @@ where
     O: Serialize + Send + 'static,
     Fut: Future<Output = Result<O, JobError>> + Send + 'static,
 {
+    /// What the type takes may be less than its schema says.
+    fn check(&self, input: &Json) -> Result<(), Error> {
+        input.decode::<I>().map(drop).map_err(|error| Error::invalid(misfit(&error)))
+    }
+
     async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
-        let input = input.decode().map_err(|error| {
-            JobError::new(format!("the input does not fit: {error}")).code(code::INVALID_INPUT).retry(Retry::Never)
-        })?;
+        let unfit = |error| JobError::new(misfit(&error)).code(code::INVALID_INPUT).retry(Retry::Never);
+        let input = input.decode().map_err(unfit)?;
         let output = (self.function)(ctx, input).await?;
         Ok(Json::from_value(&output)?)
     }

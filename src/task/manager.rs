@@ -5,6 +5,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -97,29 +98,31 @@ impl TaskManager {
 
     /// Registers an async function as a kind. Tasks of that kind run from now on.
     ///
-    /// The input is read from JSON as an `I`, the output written as JSON. `CONFLICT` when the name is taken.
+    /// The input is read from JSON as an `I`, the output written as JSON. The JSON Schema of `I` is in `kinds`, and a task
+    /// whose input does not fit it is not started; an `I` of [`serde_json::Value`] takes everything. `CONFLICT` when the
+    /// name is taken.
     pub fn register<I, O, F, Fut>(&self, name: &str, function: F) -> Result<(), Error>
     where
         F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
-        I: DeserializeOwned + Send + 'static,
+        I: DeserializeOwned + JsonSchema + Send + 'static,
         O: Serialize + Send + 'static,
         Fut: Future<Output = Result<O, JobError>> + Send + 'static,
     {
         self.register_with(name, KindOptions::default(), function)
     }
 
-    /// The same, with a description, a schema of the input, and how its tasks are run.
+    /// The same, with a description, how its tasks are run, or another schema of the input.
     pub fn register_with<I, O, F, Fut>(&self, name: &str, options: KindOptions, function: F) -> Result<(), Error>
     where
         F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
-        I: DeserializeOwned + Send + 'static,
+        I: DeserializeOwned + JsonSchema + Send + 'static,
         O: Serialize + Send + 'static,
         Fut: Future<Output = Result<O, JobError>> + Send + 'static,
     {
-        self.register_job(name, KindType::Handler, options, Arc::new(Handler::new(function)))
+        self.register_job(name, KindType::Handler, options.input_of::<I>(), Arc::new(Handler::new(function)))
     }
 
-    /// Registers a [`Job`] as a kind.
+    /// Registers a [`Job`] as a kind. It reads its input itself: [`KindOptions::input_of`] says what that has to be.
     pub fn register_job(
         &self,
         name: &str,
@@ -156,8 +159,11 @@ impl TaskManager {
         let tasks = requests
             .into_iter()
             .map(|request| {
-                let kind = shared.registry.taking(&request.kind, &request.input)?;
-                request.into_task(&kind, &shared.options)
+                let kind = shared.registry.info(&request.kind)?;
+                let task = request.into_task(&kind, &shared.options)?;
+                // Only once it is known not to be too large.
+                shared.registry.check(&task.kind, &task.input)?;
+                Ok(task)
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let started = shared.store.start(tasks).await?;
@@ -223,7 +229,7 @@ impl TaskManager {
         self.open_for_starts()?;
         if let Some(task) = self.get(id).await? {
             // The kind may take other input than it took then.
-            self.shared.registry.taking(&task.kind, &task.input)?;
+            self.shared.registry.check(&task.kind, &task.input)?;
         }
         let task = self.shared.store.retry(id).await?;
         self.shared.wake.notify_one();

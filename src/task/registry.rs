@@ -39,15 +39,22 @@ pub struct KindOptions {
     pub description: Option<String>,
     /// How its tasks are run, where they do not say.
     pub policy: KindPolicy,
-    /// JSON Schema of its input: a task whose input does not fit is not started.
+    /// JSON Schema of its input: a task whose input does not fit is not started. `None`: that of the handler's Rust type.
     pub input_schema: Option<Json>,
 }
 
 impl KindOptions {
-    /// With the JSON Schema of this type as that of the input.
+    /// With the JSON Schema of this type as that of the input, if none was said and the type does not take everything.
     #[must_use]
     pub fn input_of<T: schemars::JsonSchema>(mut self) -> Self {
-        self.input_schema = Some(Json::from(schemars::schema_for!(T).to_value()));
+        let schema = schemars::schema_for!(T);
+        // Of `serde_json::Value` there are only its title and the dialect.
+        let constrains = schema
+            .as_object()
+            .is_some_and(|schema| schema.keys().any(|key| !matches!(key.as_str(), "$schema" | "title")));
+        if self.input_schema.is_none() && constrains {
+            self.input_schema = Some(Json::from(schema.to_value()));
+        }
         self
     }
 }
@@ -101,13 +108,13 @@ impl Registry {
         self.kind(name).map(|kind| kind.info.clone())
     }
 
-    /// The kind, if this input fits it.
-    pub(super) fn taking(&self, name: &str, input: &Json) -> Result<Arc<KindInfo>, Error> {
+    /// Whether this input fits the kind.
+    pub(super) fn check(&self, name: &str, input: &Json) -> Result<(), Error> {
         let kind = self.kind(name)?;
         if let Some(schema) = &kind.schema {
             schema.check(name, input)?;
         }
-        Ok(kind.info.clone())
+        kind.job.check(input)
     }
 
     fn kind(&self, name: &str) -> Result<Arc<Kind>, Error> {

@@ -13,13 +13,14 @@ use meanwhile::{
     clock::{Clock, ManualClock, SystemClock},
     error::ErrorCode,
     journal::JournalOptions,
-    model::{EventBody, LogLevel, Progress, TaskStatus, code},
+    model::{EventBody, Json, LogLevel, Progress, TaskStatus, code},
     store::{
         Store, StoreError,
         sqlite::{SqliteOptions, SqliteStore},
     },
     task::{JobContext, JobError, KindOptions, KindPolicy, Retry, StartTask, TaskManager, TaskOptions},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -28,7 +29,7 @@ use crate::{
     support::tasks::{Tasks, open, status},
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Resize {
     width: u32,
 }
@@ -58,10 +59,16 @@ async fn a_typed_handler_runs_and_its_result_is_the_tasks() {
 }
 
 #[tokio::test]
-async fn input_that_does_not_fit_fails_the_task_and_is_not_tried_again() {
+async fn a_task_whose_input_does_not_fit_any_more_fails_and_is_not_tried_again() {
     let tasks = Tasks::new().await;
+    tasks.register("resize", |_, _: Json| async { Ok(()) }).unwrap();
+    tasks.pause("resize").await.unwrap();
+    let request = StartTask { max_attempts: Some(5), ..StartTask::new("resize") };
+    let id = tasks.start(request).await.unwrap().id;
+    let tasks = tasks.restart().await;
     tasks.register("resize", |_, input: Resize| async move { Ok(input.width) }).unwrap();
-    let task = tasks.run(StartTask { max_attempts: Some(5), ..StartTask::new("resize") }).await;
+    tasks.resume("resize").await.unwrap();
+    let task = tasks.ended(id).await;
     assert_eq!((task.status, task.attempt), (TaskStatus::Failed, 1));
     assert_eq!(task.error.unwrap().code, code::INVALID_INPUT);
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use async_trait::async_trait;
+use futures::{StreamExt, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     error::{Error, ErrorCode},
     model::{Json, Progress},
-    source::{Args, SourceError, Sources},
-    task::{Job, JobContext, JobError, KindOptions, Retry, job::Handler},
+    source::{Args, Limited, Row, SourceError, Sources},
+    task::{Job, JobContext, JobError, KindOptions, Retry},
 };
 
 #[derive(Deserialize)]
@@ -41,15 +42,42 @@ pub(super) fn kind(sources: Sources) -> (KindOptions, Arc<dyn Job>) {
         input_schema: Some(Json::from(schema)),
         ..KindOptions::default()
     };
-    let sources = Arc::new(sources);
-    (options, Arc::new(Handler::new(move |ctx, input| run(ctx, input, sources.clone()))))
+    (options, Arc::new(Collect { sources }))
 }
 
-async fn run(ctx: JobContext, input: Input, sources: Arc<Sources>) -> Result<Output, JobError> {
-    let refused = |error: Error| JobError::new(error.to_string()).code(error.code().as_str()).retry(Retry::Never);
-    let source = sources.get(&input.source).map_err(refused)?;
-    let args = Args::from_json(&input.args).map_err(failed)?;
-    let mut stream = source.read(args).map_err(failed)?;
+struct Collect {
+    sources: Sources,
+}
+
+#[async_trait]
+impl Job for Collect {
+    async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
+        let refused = |error: Error| JobError::new(error.to_string()).code(error.code().as_str()).retry(Retry::Never);
+        let (source, args) = self.read(&input).map_err(refused)?;
+        let output = collect(ctx, source.read(args).map_err(failed)?).await?;
+        Ok(Json::from_value(&output)?)
+    }
+
+    /// Whether there is such a source, and takes these args.
+    fn check(&self, input: &Json) -> Result<(), Error> {
+        let (source, args) = self.read(input)?;
+        source.resolve(args)?;
+        Ok(())
+    }
+}
+
+impl Collect {
+    fn read(&self, input: &Json) -> Result<(&Arc<Limited>, Args), Error> {
+        let misfit = |error| Error::invalid(format!("the input does not fit: {error}"));
+        let input: Input = input.decode().map_err(misfit)?;
+        Ok((self.sources.get(&input.source)?, Args::from_json(&input.args)?))
+    }
+}
+
+async fn collect(
+    ctx: JobContext,
+    mut stream: BoxStream<'static, Result<Row, SourceError>>,
+) -> Result<Output, JobError> {
     let mut rows: u64 = 0;
     loop {
         let row = tokio::select! {

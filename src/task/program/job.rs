@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use rustix::process::{Pid, Signal, kill_process};
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use super::{
     output::{Output, Stream},
 };
 use crate::{
+    error::Error,
     model::{CancelStep, Json, LogLevel, code},
     task::{Job, JobContext, JobError, Retry},
 };
@@ -42,12 +43,15 @@ impl ProgramJob {
         Self { options, guard, earlier: Earlier::default() }
     }
 
+    fn command(&self, input: &Json) -> Result<Vec<OsString>, String> {
+        let value = input.decode().map_err(|error| error.to_string());
+        let command = value.and_then(|value| self.options.command.fill(&value));
+        command.map_err(|misfit| format!("the input does not fit: {misfit}"))
+    }
+
     fn launch(&self, ctx: &JobContext, opened: Opened, input: Json) -> Result<Launch, JobError> {
-        let refused = |message: String| {
-            JobError::new(format!("the input does not fit: {message}")).code(code::INVALID_INPUT).retry(Retry::Never)
-        };
-        let value = input.decode().map_err(|error| refused(error.to_string()))?;
-        let command = self.options.command.fill(&value).map_err(refused)?;
+        let refused = |message| JobError::new(message).code(code::INVALID_INPUT).retry(Retry::Never);
+        let command = self.command(&input).map_err(refused)?;
         let mut environment = self.options.environment();
         environment.push(("MEANWHILE_TASK".into(), ctx.task().to_string().into()));
         environment.push(("MEANWHILE_ATTEMPT".into(), ctx.attempt().to_string().into()));
@@ -59,6 +63,11 @@ impl ProgramJob {
 
 #[async_trait]
 impl Job for ProgramJob {
+    /// Whether its fields can be arguments.
+    fn check(&self, input: &Json) -> Result<(), Error> {
+        self.command(input).map(drop).map_err(Error::invalid)
+    }
+
     async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
         let opened = Opened { generation: ctx.generation, session: ctx.by.session };
         let launch = self.launch(&ctx, opened, input)?;
