@@ -78,7 +78,8 @@ exit "$2"
 /// What it ends with when a process of an earlier attempt is still there.
 const OVERLAP: u64 = 99;
 
-const START: &str = "mutation($input: StartTaskInput!) { startTask(input: $input) { task { id } existed } }";
+const START: &str =
+    "mutation($input: StartTaskInput!) { startTask(input: $input) { task { id kind concurrencyKey } existed } }";
 const EVENTS: &str = "subscription($id: ID!, $after: String) { taskEvents(id: $id, after: $after) {
     __typename seq attempt at cursor
     ... on TaskStatusChanged { status result error { code attempt details } runAt }
@@ -104,6 +105,8 @@ struct Clients {
     /// Tasks that somebody asked to delete.
     deleted: Mutex<BTreeSet<String>>,
     by_key: Mutex<BTreeMap<String, String>>,
+    /// With which others a task shares its places: its kind and its concurrency key.
+    shares: Mutex<BTreeMap<String, (String, Option<String>)>>,
     records: Mutex<BTreeMap<String, Vec<Value>>>,
     keys: AtomicU64,
 }
@@ -122,7 +125,10 @@ impl Clients {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn acknowledge(&self, id: &str) {
+    fn acknowledge(&self, task: &Value) {
+        let id = task["id"].as_str().unwrap();
+        let key = task["concurrencyKey"].as_str().map(str::to_owned);
+        self.shares.lock().unwrap().insert(id.to_owned(), (task["kind"].as_str().unwrap().to_owned(), key));
         self.acknowledged.lock().unwrap().push((id.to_owned(), Instant::now()));
         self.saw_something();
     }
@@ -152,19 +158,20 @@ impl Clients {
                 let document = format!("mutation {{ {verb}(input: {{ kind: \"collect\" }}) {{ kind {{ name }} }} }}");
                 let _ = post(&url, &document, json!({})).await;
             } else if let (22 | 23, Some(id)) = (choice, self.any_task(&mut random)) {
-                let retry = "mutation($id: ID!) { retryTask(input: { id: $id }) { task { id } } }";
+                let retry = "mutation($id: ID!) { retryTask(input: { id: $id }) { task { id kind concurrencyKey } } }";
                 if let Ok(response) = post(&url, retry, json!({ "id": id })).await
-                    && let Some(id) = response["data"]["retryTask"]["task"]["id"].as_str()
+                    && let task = &response["data"]["retryTask"]["task"]
+                    && task.is_object()
                 {
-                    self.acknowledge(id);
+                    self.acknowledge(task);
                 }
             } else {
                 let input = unanswered.take().unwrap_or_else(|| self.draw(&mut random));
                 match post(&url, START, json!({ "input": input })).await {
                     Ok(response) => {
                         // Only a server that shuts down refuses, and this one is killed.
-                        let id = response["data"]["startTask"]["task"]["id"].as_str();
-                        let id = id.unwrap_or_else(|| panic!("{response}"));
+                        let task = &response["data"]["startTask"]["task"];
+                        let id = task["id"].as_str().unwrap_or_else(|| panic!("{response}"));
                         if let Some(key) = input["idempotencyKey"].as_str() {
                             let known = self.by_key.lock().unwrap().insert(key.to_owned(), id.to_owned());
                             assert!(
@@ -172,7 +179,7 @@ impl Clients {
                                 "{key} became two tasks"
                             );
                         }
-                        self.acknowledge(id);
+                        self.acknowledge(task);
                     }
                     // Whether it was done nobody knows; with a key it can be asked for again.
                     Err(_) => unanswered = Some(input).filter(|input| input["idempotencyKey"].is_string()),
@@ -297,6 +304,7 @@ async fn kill_and_check(kills: u64, seed: u64) {
         acknowledged: Mutex::default(),
         deleted: Mutex::default(),
         by_key: Mutex::default(),
+        shares: Mutex::default(),
         records: Mutex::default(),
         keys: AtomicU64::new(0),
     });
@@ -346,6 +354,7 @@ async fn kill_and_check(kills: u64, seed: u64) {
     data(server.url(), resume, json!({})).await;
     followers.join_all().await;
     let journals = check(&clients, server.url()).await;
+    check_limits(&clients, &journals);
     let acknowledged = clients.acknowledged.lock().unwrap().len();
     let followed = clients.records.lock().unwrap().len();
     println!("{kills} kills: {acknowledged} tasks acknowledged, {followed} followed throughout; {}", tally(&journals));
@@ -452,6 +461,59 @@ async fn check(clients: &Clients, url: &str) -> Vec<(String, Vec<Value>)> {
         }
     }
     journals
+}
+
+/// No more ran at once than may: in all, of a kind, and of a kind with the same key.
+fn check_limits(clients: &Clients, journals: &[(String, Vec<Value>)]) {
+    let records = clients.records.lock().unwrap();
+    let shares = clients.shares.lock().unwrap();
+    let mut groups: BTreeMap<(Option<&str>, Option<&str>), BTreeSet<_>> = BTreeMap::new();
+    for (id, events) in records.iter().chain(journals.iter().map(|(id, journal)| (id, journal))) {
+        let (kind, key) = &shares[id];
+        for (begin, end) in attempts(events) {
+            let attempt = (begin, end, id.as_str());
+            groups.entry((None, None)).or_default().insert(attempt);
+            groups.entry((Some(kind), None)).or_default().insert(attempt);
+            if key.is_some() {
+                groups.entry((Some(kind), key.as_deref())).or_default().insert(attempt);
+            }
+        }
+    }
+    for ((kind, key), attempts) in groups {
+        let limit = match (kind, key) {
+            (_, Some(_)) => 1,
+            (None, _) => 24,
+            (Some("collect"), _) => 6,
+            (Some("program"), _) => 4,
+            (Some(_), _) => continue,
+        };
+        // In the same millisecond one ends before another begins.
+        let begins = attempts.iter().map(|(begin, ..)| (*begin, 1));
+        let mut moments: Vec<(&str, i32)> = begins.chain(attempts.iter().map(|(_, end, _)| (*end, -1))).collect();
+        moments.sort_unstable();
+        let at_once = moments.iter().scan(0, |running, (_, change)| {
+            *running += change;
+            Some(*running)
+        });
+        let most = at_once.max().unwrap_or(0);
+        assert!(most <= limit, "{most} at once of kind {kind:?} with key {key:?}, where {limit} may be");
+    }
+}
+
+/// When each attempt began and ended, of those of which both is there.
+fn attempts(events: &[Value]) -> Vec<(&str, &str)> {
+    let mut begun = None;
+    let mut attempts = Vec::new();
+    for event in events {
+        let at = event["at"].as_str();
+        match event["status"].as_str() {
+            Some("RUNNING") => begun = at,
+            Some(_) => attempts.extend(begun.take().zip(at)),
+            None if is_gap(event) => begun = None,
+            None => {}
+        }
+    }
+    attempts
 }
 
 fn is_gap(event: &Value) -> bool {

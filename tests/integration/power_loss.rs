@@ -5,17 +5,18 @@
 //! many moments while tasks run. `MEANWHILE_POWER_LOSS_SEED` repeats what was drawn.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use meanwhile::{
     clock::{Clock, SystemClock},
-    model::{EventBody, Json, LogLevel, NewTask, Outcome, Seq, TaskError, TaskId, TaskStatus, code},
+    model::{EventBody, IdempotencyKey, Json, LogLevel, NewTask, Outcome, Seq, TaskError, TaskId, TaskStatus, code},
     store::{
         EventQuery, NewEvent, Store, SweepQuery,
         sqlite::{SqliteOptions, SqliteStore},
@@ -32,8 +33,34 @@ const LOSSES: usize = 20;
 /// Tasks in one start and in one claim.
 const BATCH: usize = 8;
 
-/// What the store has acknowledged of each task: how many events it has at least, and whether it has ended.
-type Acknowledged = Mutex<HashMap<TaskId, (Seq, TaskStatus)>>;
+/// How long an ended task is kept.
+const KEEP: Duration = Duration::from_millis(300);
+/// More than passes between the end of a task, in its store, and its acknowledgement.
+const SLOWEST_ACKNOWLEDGEMENT: Duration = Duration::from_millis(100);
+
+/// What the store has acknowledged.
+#[derive(Debug, Clone, Default)]
+struct Acknowledged {
+    /// Of each task how many events it has at least, and its status since when.
+    tasks: HashMap<TaskId, (Seq, TaskStatus, Instant)>,
+    /// By idempotency key.
+    keys: HashMap<String, TaskId>,
+    /// Kinds that are paused.
+    paused: BTreeSet<Arc<str>>,
+}
+
+impl Acknowledged {
+    fn note(&mut self, id: TaskId, head: Seq, status: TaskStatus) {
+        self.tasks.insert(id, (head, status, Instant::now()));
+    }
+
+    /// Whether retention may have deleted a task, that ended so long ago.
+    fn may_be_gone(&self, id: TaskId) -> bool {
+        self.tasks
+            .get(&id)
+            .is_none_or(|(_, status, since)| status.is_terminal() && since.elapsed() > KEEP - SLOWEST_ACKNOWLEDGEMENT)
+    }
+}
 
 fn open(folder: &Path, vfs: Option<&str>) -> Arc<dyn Store> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -41,16 +68,42 @@ fn open(folder: &Path, vfs: Option<&str>) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(folder, &options, clock).unwrap())
 }
 
-/// Tasks start, run, speak, are tried again, are cancelled, end, lose their events and are deleted, until told to stop.
-async fn work(store: Arc<dyn Store>, acknowledged: Arc<Acknowledged>, stop: Arc<AtomicBool>) {
+/// The same request each time it is made with this key.
+fn request(key: &str) -> NewTask {
+    let idempotency = IdempotencyKey { key: key.to_owned(), fingerprint: [7; 32] };
+    // Some have to wait for each other.
+    let concurrency_key = key.len().is_multiple_of(2).then(|| "one at a time".to_owned());
+    NewTask {
+        max_attempts: 2,
+        idempotency: Some(idempotency),
+        concurrency_key,
+        tags: vec!["t".into()],
+        ..new_task("k")
+    }
+}
+
+/// Tasks start, run, speak, are tried again, are cancelled, end, lose their events and are deleted, and kinds are paused,
+/// until told to stop.
+async fn work(worker: usize, store: Arc<dyn Store>, acknowledged: Arc<Mutex<Acknowledged>>, stop: Arc<AtomicBool>) {
     let at = SystemClock::default().now();
     let mut swept = None;
-    while !stop.load(Ordering::Acquire) {
-        for started in store.start(vec![NewTask { max_attempts: 2, ..new_task("k") }; BATCH]).await.unwrap() {
-            acknowledged.lock().unwrap().insert(started.task.id, (1, TaskStatus::Pending));
+    for round in 0.. {
+        if stop.load(Ordering::Acquire) {
+            return;
         }
+        let keys: Vec<String> = (0..BATCH).map(|number| format!("{worker} {round} {number}")).collect();
+        let started = store.start(keys.iter().map(|key| request(key)).collect()).await.unwrap();
+        for (key, started) in keys.into_iter().zip(started) {
+            assert!(!started.existed);
+            let mut acknowledged = acknowledged.lock().unwrap();
+            acknowledged.note(started.task.id, 1, TaskStatus::Pending);
+            acknowledged.keys.insert(key, started.task.id);
+        }
+        let kind: Arc<str> = format!("paused {worker} {}", round % 10).into();
+        store.pause(kind.clone(), true).await.unwrap();
+        acknowledged.lock().unwrap().paused.insert(kind);
         let claimed = store.claim(&["k".into()], BATCH.into()).await.unwrap();
-        let note = |id: TaskId, head: Seq, status: TaskStatus| acknowledged.lock().unwrap().insert(id, (head, status));
+        let note = |id, head, status| acknowledged.lock().unwrap().note(id, head, status);
         for attempt in claimed.attempts {
             let (id, begun) = (attempt.by.task, attempt.events);
             note(id, begun, TaskStatus::Running);
@@ -78,12 +131,13 @@ async fn work(store: Arc<dyn Store>, acknowledged: Arc<Acknowledged>, stop: Arc<
             note(id, head, status);
             if id.as_i64() % 4 == 3 {
                 // From now on it may be gone.
-                acknowledged.lock().unwrap().remove(&id);
+                acknowledged.lock().unwrap().tasks.remove(&id);
                 store.delete(id).await.unwrap();
             }
         }
-        let events_before = Some(SystemClock::default().now());
-        let query = SweepQuery { tasks_before: None, events_before, after: swept, limit: BATCH };
+        let now = SystemClock::default().now();
+        let (tasks_before, events_before) = (Some(now - KEEP), Some(now));
+        let query = SweepQuery { tasks_before, events_before, after: swept, limit: BATCH };
         swept = store.sweep(query).await.unwrap().after;
     }
 }
@@ -98,9 +152,9 @@ async fn what_was_acknowledged_is_there_after_the_power_has_failed() {
     // As SQLite calls it.
     let path = folder.path().canonicalize().unwrap();
     let store = open(&path, Some(disk::NAME));
-    let (acknowledged, stop) = (Arc::new(Acknowledged::default()), Arc::new(AtomicBool::new(false)));
+    let (acknowledged, stop) = (Arc::new(Mutex::<Acknowledged>::default()), Arc::new(AtomicBool::new(false)));
     let workers: Vec<_> =
-        (0..4).map(|_| tokio::spawn(work(store.clone(), acknowledged.clone(), stop.clone()))).collect();
+        (0..4).map(|worker| tokio::spawn(work(worker, store.clone(), acknowledged.clone(), stop.clone()))).collect();
     let mut feed = store.feed();
     for loss in 0..LOSSES {
         for _ in 0..random.random_range(1..20) {
@@ -118,15 +172,15 @@ async fn what_was_acknowledged_is_there_after_the_power_has_failed() {
         worker.await.unwrap();
     }
     store.close().await;
-    assert!(acknowledged.lock().unwrap().len() > LOSSES, "something was done meanwhile");
+    assert!(acknowledged.lock().unwrap().keys.len() > LOSSES, "something was done meanwhile");
 }
 
-async fn check(folder: &Path, promised: &HashMap<TaskId, (Seq, TaskStatus)>, later: &Acknowledged) {
+async fn check(folder: &Path, promised: &Acknowledged, later: &Mutex<Acknowledged>) {
     let store = open(folder, None);
     store.recover().await.unwrap();
-    for (id, (head, status)) in promised {
+    for (id, (head, status, _)) in &promised.tasks {
         let Some(task) = store.tasks(vec![*id]).await.unwrap().remove(0) else {
-            assert!(!later.lock().unwrap().contains_key(id), "{id} was acknowledged and is not there");
+            assert!(later.lock().unwrap().may_be_gone(*id), "{id} was acknowledged and is not there");
             continue;
         };
         assert!(task.head >= *head, "{id} had {head} events, and has {}", task.head);
@@ -136,6 +190,14 @@ async fn check(folder: &Path, promised: &HashMap<TaskId, (Seq, TaskStatus)>, lat
         let seqs: Vec<Seq> = page.events.iter().map(|event| event.seq).collect();
         assert_eq!(seqs, (page.pruned_through + 1..=task.head).collect::<Vec<_>>(), "the events of {id}");
     }
+    for (key, id) in &promised.keys {
+        if store.tasks(vec![*id]).await.unwrap()[0].is_some() {
+            let again = store.start(vec![request(key)]).await.unwrap().remove(0);
+            assert!(again.existed && again.task.id == *id, "{key} is another task than {id}: {again:?}");
+        }
+    }
+    let paused: BTreeSet<Arc<str>> = store.paused().await.unwrap().into_iter().map(|(kind, _)| kind).collect();
+    assert!(promised.paused.is_subset(&paused), "{:?} and not {paused:?} were paused", promised.paused);
     store.close().await;
     let database = Connection::open(folder.join("meanwhile.db")).unwrap();
     let sound: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();

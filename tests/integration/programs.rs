@@ -5,6 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use futures::{StreamExt, TryStreamExt};
 use meanwhile::{
     clock::{Clock, SystemClock},
+    error::ErrorCode,
     journal::{Followed, JournalOptions},
     model::{
         CancelStep::{self, Confirmed, Delivered, KillSent, Overtaken, Requested, TermSent},
@@ -183,9 +184,13 @@ async fn a_field_of_the_input_is_one_argument_that_no_shell_sees() {
     programs.register("args", &["sh", "-c", script, "--", "{input.file}", "{input.size}"], |_| {});
     let ended = programs.run("args", &json!({ "file": "a b $(touch x) ; *", "size": 7 })).await;
     assert_eq!(ended.result(), json!("2 a b $(touch x) ; *"));
-    let ended = programs.run("args", &json!({ "file": "a" })).await;
-    assert_eq!(ended.error(), (code::INVALID_INPUT, "the input does not fit: `size` is missing"));
-    assert!(!ended.task.error.unwrap().retryable);
+    for (input, misfit) in [
+        (json!({ "file": "a" }), "`size` is missing"),
+        (json!({ "file": "a\u{0}b", "size": 7 }), "cannot hold a NUL character"),
+    ] {
+        let error = programs.manager.start(StartTask::new("args").input(&input).unwrap()).await.unwrap_err();
+        assert!(error.code() == ErrorCode::InvalidInput && error.to_string().contains(misfit), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -485,6 +490,62 @@ async fn no_process_outlives_a_server_that_is_killed_and_the_task_runs_again() {
     let events: Vec<Value> = events.map(Result::unwrap).collect().await;
     assert_eq!(events.last().unwrap()["data"]["taskEvents"]["status"], "COMPLETED");
     assert_eq!(processes_of(&id), Vec::<String>::new());
+}
+
+/// What each does once it has said that it is ready; none would end by itself.
+const NASTY: [(&str, &str); 9] = [
+    ("ignores_sigterm", "trap '' TERM HUP INT; while :; do sleep 1000; done"),
+    (
+        "forks_grandchildren",
+        "(setsid sh -c '(trap \"\" TERM HUP; setsid sleep 1000) & sleep 1000' &); setsid sleep 1000",
+    ),
+    ("writes_without_end", "yes \"$(printf %8000s x)\""),
+    ("writes_invalid_utf_8", "yes \"$(printf 'a\\377b')\" >&2"),
+    ("writes_one_endless_line", "tr '\\0' x </dev/zero"),
+    ("closes_its_output", "exec >&- 2>&-; sleep 1000"),
+    ("dies_by_a_signal", "setsid sleep 1000 & kill -SEGV $$"),
+    ("never_reads_its_input", "sleep 1000"),
+    ("stops_itself", "kill -STOP $$"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_any_nasty_program_outlives_a_server_that_is_killed() {
+    const START: &str = "mutation($kind: String!, $input: JSON) {
+        startTask(input: { kind: $kind, input: $input }) { task { id } } }";
+    const CHUNKS: &str =
+        "subscription($id: ID!) { taskEvents(id: $id, types: [CHUNK]) { ... on TaskChunk { value } } }";
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    let kind = |(name, script): &(&str, &str)| {
+        // The second time its mark is there, and it has nothing to do.
+        let script = format!("mkdir {name} || exit 0; echo '{{\"chunk\": \"ready\"}}'; {script}");
+        format!("[kinds.{name}]\nleftover_grace_ms = 3600000\ncommand = [\"sh\", \"-c\", {script:?}]\n")
+    };
+    fs::write(&config, NASTY.iter().map(kind).collect::<String>()).unwrap();
+    let mut server = start_server(&folder.path().join("data"), &config).await;
+    // More than a pipe holds.
+    let input = json!({ "text": "x".repeat(500_000) });
+    let mut tasks = Vec::new();
+    for (kind, _) in NASTY {
+        let started = data(server.url(), START, json!({ "kind": kind, "input": input })).await;
+        tasks.push((kind, started["startTask"]["task"]["id"].as_str().unwrap().to_owned()));
+    }
+    for (kind, id) in &tasks {
+        let mut chunks = std::pin::pin!(subscribe(server.url(), CHUNKS, json!({ "id": id })).await.unwrap());
+        assert_eq!(chunks.next().await.unwrap().unwrap()["data"]["taskEvents"]["value"], "ready", "{kind}");
+    }
+    server.kill();
+    for (_, id) in &tasks {
+        gone(id).await;
+    }
+
+    let server = start_server(&folder.path().join("data"), &config).await;
+    for (kind, id) in &tasks {
+        let events = subscribe(server.url(), EVENTS, json!({ "id": id })).await.unwrap();
+        let events: Vec<Value> = events.map(Result::unwrap).collect().await;
+        assert_eq!(events.last().unwrap()["data"]["taskEvents"]["status"], "COMPLETED", "{kind}: {events:?}");
+        assert_eq!(processes_of(id), Vec::<String>::new(), "{kind}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
