@@ -1,57 +1,17 @@
 //! The GraphQL API, without a transport.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
-use async_graphql::{Executor, Request, Variables};
+use async_graphql::{Executor, Request};
 use futures::{Stream, StreamExt};
 use meanwhile::{
-    clock::SystemClock,
-    config::{Config, build_sources},
-    graphql::{Api, ApiOptions, GraphqlService, Payload, Reply, ResumeCursor},
+    graphql::{Api, GraphqlService, Payload, Reply, ResumeCursor},
     journal::JournalOptions,
-    source::ThisServer,
-    store::sqlite::{SqliteOptions, SqliteStore},
-    task::{JobContext, JobError, Stopped, TaskManager, TaskOptions, jobs},
+    store::sqlite::SqliteOptions,
 };
-use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-struct Server {
-    api: Api,
-    manager: TaskManager,
-    _folder: tempfile::TempDir,
-}
-
-/// Kinds of the tests: `echo` completes with its input, `wait` runs until it is cancelled.
-async fn server() -> Server {
-    server_with(&SqliteOptions::default()).await
-}
-
-async fn server_with(store: &SqliteOptions) -> Server {
-    server_of(store, JournalOptions::default()).await
-}
-
-async fn server_of(store: &SqliteOptions, journal: JournalOptions) -> Server {
-    let folder = tempfile::tempdir().unwrap();
-    let clock: Arc<dyn meanwhile::clock::Clock> = Arc::new(SystemClock::default());
-    let store = SqliteStore::open(folder.path(), store, clock.clone()).unwrap();
-    let manager = TaskManager::open(Arc::new(store), clock.clone(), TaskOptions::default(), journal, 1).await.unwrap();
-    manager.register("echo", |_ctx, input: Value| async move { Ok(input) }).unwrap();
-    let wait = |ctx: JobContext, _input: Value| async move {
-        ctx.cancelled().await;
-        Err::<Value, _>(JobError::from(Stopped))
-    };
-    manager.register("wait", wait).unwrap();
-    let config = Config::builtin().unwrap();
-    let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
-    jobs::register(&manager, &sources).unwrap();
-    let api = Api::new(manager.clone(), sources, ApiOptions::default(), 1);
-    Server { api, manager, _folder: folder }
-}
-
-fn request(document: &str, variables: Value) -> Request {
-    Request::new(document).variables(Variables::from_json(variables))
-}
+use crate::support::api::{request, server, server_of};
 
 /// What subscribers share.
 fn rendered(api: &Api, request: Request) -> impl Stream<Item = Payload> + use<> {
@@ -59,47 +19,6 @@ fn rendered(api: &Api, request: Request) -> impl Stream<Item = Payload> + use<> 
         Reply::Rendered(payload) => payload,
         Reply::Response(response) => panic!("{response:?}"),
     })
-}
-
-impl Server {
-    async fn respond(&self, document: &str, variables: Value) -> Value {
-        serde_json::to_value(Executor::execute(&self.api, request(document, variables)).await).unwrap()
-    }
-
-    async fn data(&self, document: &str, variables: Value) -> Value {
-        let response = self.respond(document, variables).await;
-        assert_eq!(response.get("errors"), None, "{document}");
-        response["data"].clone()
-    }
-
-    /// `extensions.code` of the only error.
-    async fn code(&self, document: &str, variables: Value) -> String {
-        let response = self.respond(document, variables).await;
-        assert_eq!(response["errors"].as_array().map(Vec::len), Some(1), "{response}");
-        response["errors"][0]["extensions"]["code"].as_str().unwrap().to_owned()
-    }
-
-    async fn start(&self, input: Value) -> String {
-        let document = "mutation($input: StartTaskInput!) { startTask(input: $input) { task { id } } }";
-        let data = self.data(document, json!({ "input": input })).await;
-        data["startTask"]["task"]["id"].as_str().unwrap().to_owned()
-    }
-
-    fn subscribe(&self, request: Request) -> impl Stream<Item = Value> + use<> {
-        let replies = GraphqlService::subscribe(&self.api, request, None);
-        replies.map(|reply| match reply {
-            Reply::Response(response) => serde_json::to_value(response).unwrap(),
-            Reply::Rendered(payload) => serde_json::from_slice(&payload.json).unwrap(),
-        })
-    }
-
-    /// Everything that happens to the task until it has ended.
-    async fn events(&self, id: &str) -> Vec<Value> {
-        let document = "subscription($id: ID!) { taskEvents(id: $id) { __typename seq cursor
-            ... on TaskStatusChanged { status } ... on TaskChunk { index value } } }";
-        let responses: Vec<Value> = self.subscribe(request(document, json!({ "id": id }))).collect().await;
-        responses.into_iter().map(|response| response["data"]["taskEvents"].clone()).collect()
-    }
 }
 
 #[tokio::test]
@@ -241,146 +160,6 @@ async fn who_polls_reads_events_in_pages() {
     let document = "query($id: ID!) { task(id: $id) { events(types: [STATUS]) { nodes { __typename } } } }";
     let data = server.data(document, json!({ "id": id })).await;
     assert_eq!(data["task"]["events"]["nodes"].as_array().unwrap().len(), 3);
-}
-
-#[tokio::test]
-async fn lists_page_both_ways_and_count() {
-    let server = server().await;
-    let document = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: { tasks: $tasks }) { tasks { id } } }";
-    let tasks: Vec<Value> =
-        (0..7).map(|n| json!({ "kind": "wait", "tags": [if n % 2 == 0 { "even" } else { "odd" }] })).collect();
-    let data = server.data(document, json!({ "tasks": tasks })).await;
-    let mut ids: Vec<String> = data["startTasks"]["tasks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|task| task["id"].as_str().unwrap().to_owned())
-        .collect();
-    ids.reverse();
-    let document = "query($first: Int, $after: String, $last: Int, $before: String) {
-        tasks(first: $first, after: $after, last: $last, before: $before) {
-            nodes { id } totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }";
-    let (mut seen, mut after) = (Vec::new(), Value::Null);
-    for page in 0..3 {
-        let data = server.data(document, json!({ "first": 3, "after": after })).await;
-        let list = &data["tasks"];
-        assert_eq!(list["totalCount"], 7);
-        assert_eq!(list["pageInfo"]["hasNextPage"], json!(page < 2));
-        assert_eq!(list["pageInfo"]["hasPreviousPage"], json!(page > 0));
-        seen.extend(list["nodes"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap().to_owned()));
-        after = list["pageInfo"]["endCursor"].clone();
-    }
-    assert_eq!(seen, ids);
-    let (mut seen, mut before) = (Vec::new(), Value::Null);
-    for page in 0..3 {
-        let data = server.data(document, json!({ "last": 3, "before": before })).await;
-        let list = &data["tasks"];
-        assert_eq!(list["pageInfo"]["hasPreviousPage"], json!(page < 2));
-        let mut nodes: Vec<String> =
-            list["nodes"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap().to_owned()).collect();
-        nodes.append(&mut seen);
-        seen = nodes;
-        before = list["pageInfo"]["startCursor"].clone();
-    }
-    assert_eq!(seen, ids);
-    let document = "{ tasks(filter: { kinds: [\"wait\"], tags: [\"odd\"], statuses: [PENDING, RUNNING] }) { totalCount
-        nodes { tags } } }";
-    let data = server.data(document, json!({})).await;
-    assert_eq!(data["tasks"]["totalCount"], 3);
-    assert!(data["tasks"]["nodes"].as_array().unwrap().iter().all(|task| task["tags"] == json!(["odd"])));
-}
-
-#[tokio::test]
-async fn a_list_of_what_seldom_meets_has_short_pages_that_go_on_where_they_ended() {
-    let server = server_with(&SqliteOptions { max_filter_lookups: 20, ..SqliteOptions::default() }).await;
-    let document = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: { tasks: $tasks }) { tasks { id } } }";
-    // One tag or the other in turn; both only at the ends and in the middle.
-    let tags = |n: usize| {
-        if n.is_multiple_of(50) { json!(["a", "b"]) } else { json!([if n.is_multiple_of(2) { "a" } else { "b" }]) }
-    };
-    let tasks: Vec<Value> = (0..=100).map(|n| json!({ "kind": "echo", "tags": tags(n) })).collect();
-    let data = server.data(document, json!({ "tasks": tasks })).await;
-    let started = &data["startTasks"]["tasks"];
-    let both = [100, 50, 0].map(|n| started[n]["id"].clone());
-    let document = "query($filter: TaskFilter, $first: Int, $after: String, $last: Int, $before: String) {
-        tasks(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
-            nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }";
-    let filter = json!({ "tags": ["a", "b"] });
-    for (size, from, more, end) in
-        [("first", "after", "hasNextPage", "endCursor"), ("last", "before", "hasPreviousPage", "startCursor")]
-    {
-        let (mut pages, mut cursor) = (Vec::new(), Value::Null);
-        loop {
-            let list = server.data(document, json!({ "filter": filter, size: 5, from: cursor })).await["tasks"].take();
-            pages.push(list["nodes"].as_array().unwrap().iter().map(|task| task["id"].clone()).collect::<Vec<_>>());
-            cursor = list["pageInfo"][end].clone();
-            if list["pageInfo"][more] == json!(false) {
-                break;
-            }
-        }
-        assert!(pages.iter().any(Vec::is_empty), "no page is short: {pages:?}");
-        if size == "last" {
-            pages.reverse();
-        }
-        assert_eq!(pages.concat(), both);
-    }
-    let count = "query($filter: TaskFilter) { tasks(filter: $filter) { totalCount } }";
-    let refused = server.respond(count, json!({ "filter": filter })).await;
-    let extensions = &refused["errors"][0]["extensions"];
-    assert_eq!([&extensions["code"], &extensions["limit"]], ["LIMIT_EXCEEDED", "max_filter_lookups"], "{refused}");
-    assert!(refused["errors"][0]["message"].as_str().unwrap().contains("createdAfter"), "{refused}");
-    // What does not lie together is passed over at once.
-    let apart = json!({ "tags": ["a", "b", "c"] });
-    assert_eq!(server.data(count, json!({ "filter": apart })).await["tasks"]["totalCount"], 0);
-}
-
-#[tokio::test]
-async fn a_list_is_watched_from_sync_on() {
-    let server = server().await;
-    let document = "subscription { tasksChanged(filter: { statuses: [RUNNING], tags: [\"mine\"] }) {
-        change id task { id kind status } } }";
-    let mut changes = std::pin::pin!(server.subscribe(request(document, json!({}))));
-    let first = changes.next().await.unwrap();
-    assert_eq!(first["data"]["tasksChanged"], json!({ "change": "SYNC", "id": null, "task": null }));
-    server.start(json!({ "kind": "echo", "tags": ["other"] })).await;
-    let id = server.start(json!({ "kind": "wait", "tags": ["mine"] })).await;
-    let entered = changes.next().await.unwrap()["data"]["tasksChanged"].clone();
-    assert_eq!(
-        entered,
-        json!({ "change": "ENTERED", "id": id, "task": {"id": id, "kind": "wait", "status": "RUNNING"} })
-    );
-    let document =
-        "mutation($id: ID!) { cancelTask(input: { id: $id, reason: \"enough\" }) { task { cancelRequested } } }";
-    let data = server.data(document, json!({ "id": id })).await;
-    assert_eq!(data["cancelTask"]["task"]["cancelRequested"], true);
-    loop {
-        let change = changes.next().await.unwrap()["data"]["tasksChanged"].clone();
-        assert_eq!(change["id"], json!(id));
-        if change["change"] == "LEFT" {
-            assert_eq!(change["task"]["status"], "CANCELLED");
-            break;
-        }
-        assert_eq!(change["change"], "UPDATED");
-    }
-}
-
-#[tokio::test]
-async fn a_watched_list_tells_each_change_with_its_whole_task_also_when_tasks_are_large() {
-    let server = server().await;
-    let document = "subscription { tasksChanged(filter: { statuses: [PENDING] }) { change id task { id input } } }";
-    let mut changes = std::pin::pin!(server.subscribe(request(document, json!({}))));
-    assert_eq!(changes.next().await.unwrap()["data"]["tasksChanged"]["change"], "SYNC");
-    let later = "2999-01-01T00:00:00Z";
-    let tasks: Vec<_> = (0..20)
-        .map(|number| json!({ "kind": "wait", "runAt": later, "input": format!("{number}{}", "x".repeat(100_000)) }))
-        .collect();
-    let document = "mutation($tasks: [StartTaskInput!]!) { startTasks(input: { tasks: $tasks }) { tasks { id } } }";
-    let started = server.data(document, json!({ "tasks": tasks })).await["startTasks"]["tasks"].clone();
-    for (number, task) in started.as_array().unwrap().iter().enumerate() {
-        let change = changes.next().await.unwrap()["data"]["tasksChanged"].clone();
-        assert_eq!((&change["change"], &change["id"]), (&json!("ENTERED"), &task["id"]));
-        assert_eq!((&change["task"]["id"], &change["task"]["input"]), (&task["id"], &tasks[number]["input"]));
-    }
 }
 
 #[tokio::test]

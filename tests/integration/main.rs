@@ -20,6 +20,7 @@ mod large;
 mod leaving;
 mod legacy_websocket;
 mod limits;
+mod lists;
 mod multipart;
 mod power_loss;
 #[cfg(target_os = "linux")]

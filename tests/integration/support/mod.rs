@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod api;
 pub(crate) mod follower;
 pub(crate) mod here;
 pub(crate) mod peer;
