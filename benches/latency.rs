@@ -1,5 +1,6 @@
-//! From the acknowledgement of `startTask` to the task's first event at a WebSocket client, on an idle server: p50
-//! and p99. The real program, over real sockets.
+//! How soon a task begins and is seen, on an idle server: p50 and p99. From the acknowledgement of `startTask` to the task's
+//! first event at a WebSocket client, with the real program; and from `startTask` to the first line of its handler, with
+//! the server in this process, since only there the handler can look at the client's clock. Over real sockets.
 //!
 //! `cargo bench --bench latency [-- TASKS]`; 2,000 tasks when nothing is said.
 
@@ -9,11 +10,27 @@
 #[allow(dead_code, unreachable_pub, reason = "what the tests share")]
 mod server;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{SinkExt, StreamExt};
+use meanwhile::{
+    clock::{Clock, SystemClock},
+    graphql::{Api, ApiOptions},
+    http::{HttpContext, HttpOptions, routes},
+    journal::{Changed, JournalOptions},
+    model::TaskStatus,
+    shutdown::Shutdown,
+    source::Sources,
+    store::sqlite::{SqliteOptions, SqliteStore},
+    task::{TaskManager, TaskOptions},
+};
 use serde_json::{Value, json};
 use server::{Server, data};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 #[tokio::main]
@@ -58,6 +75,44 @@ async fn main() {
     report("startTask sent → acknowledged (HTTP)", acknowledged);
     report("acknowledged → first event (WebSocket)", first);
     report("acknowledged → completed seen (WebSocket)", last);
+    drop((socket, server));
+    report("startTask sent → handler begins", begins(&folder.path().join("embedded"), tasks).await);
+}
+
+/// From before `startTask` is sent to the first line of the handler, each on a server where nothing else goes on.
+async fn begins(data_folder: &Path, tasks: usize) -> Vec<Duration> {
+    std::fs::create_dir(data_folder).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let store = Arc::new(SqliteStore::open(data_folder, &SqliteOptions::default(), clock.clone()).unwrap());
+    let (options, journal) = (TaskOptions::default(), JournalOptions::default());
+    let manager = TaskManager::open(store, clock.clone(), options, journal, 1).await.unwrap();
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let note = move |_ctx, ()| {
+        begun.send(Instant::now()).unwrap();
+        async { Ok(()) }
+    };
+    manager.register("note", note).unwrap();
+    let api = Api::new(manager.clone(), Sources::new(clock.clone()), ApiOptions::default(), 1);
+    let (context, http) = (HttpContext::new(clock, Shutdown::new()), HttpOptions::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/graphql", listener.local_addr().unwrap());
+    let app = routes(api, http.clone(), context.clone());
+    tokio::spawn(async move { meanwhile::http::serve(listener, app, &http.sockets, &context).await });
+    let mut changes = manager.journal().changes();
+    let mut times = Vec::with_capacity(tasks);
+    for _ in 0..tasks {
+        let begin = Instant::now();
+        data(&url, "mutation { startTask(input: { kind: \"note\" }) { task { id } } }", json!({})).await;
+        times.push(begins.recv().await.unwrap() - begin);
+        // Until its end is told, the store has something to do.
+        let mut ended = false;
+        while !ended {
+            let Some(Changed::Tasks(changes)) = changes.next().await else { panic!("changes were missed") };
+            ended = changes.iter().any(|change| change.change.to == Some(TaskStatus::Completed));
+        }
+    }
+    manager.close(std::future::ready(())).await;
+    times
 }
 
 fn report(name: &str, mut times: Vec<Duration>) {
