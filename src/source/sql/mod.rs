@@ -32,7 +32,7 @@ use self::{
 use super::{ArgDefinition, ArgType, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType};
 use crate::error::ErrorCode;
 
-/// How long another program's lock on the file is waited for, within the source's `timeout_ms`, in milliseconds.
+/// How long another program's lock on the file is waited for, in milliseconds.
 const MAX_LOCK_WAIT_MS: u64 = 5_000;
 
 /// What an [`SqlSource`] reads, and its limits.
@@ -91,7 +91,7 @@ impl SqlSource {
         };
         let limits = options.limits;
         let threads = Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
-        let lock_wait = Duration::from_millis(limits.timeout_ms.min(MAX_LOCK_WAIT_MS));
+        let lock_wait = Duration::from_millis(lock_wait_ms(limits.timeout_ms));
         let database = Database::new(options.file, options.query, options.max_row_bytes, lock_wait);
         let info = SourceInfo {
             name: name.into(),
@@ -117,6 +117,11 @@ impl SqlSource {
             SourceError { code, ..trouble.of_source(&self.info.name, &self.database) }
         })
     }
+}
+
+/// How long a lock is waited for by a source with this timeout: so much less that the error can say that it was a lock.
+fn lock_wait_ms(timeout_ms: u64) -> u64 {
+    (timeout_ms - timeout_ms / 4).min(MAX_LOCK_WAIT_MS)
 }
 
 impl Source for SqlSource {

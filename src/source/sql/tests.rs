@@ -258,6 +258,14 @@ fn a_file_that_stays_locked_is_unavailable() {
 }
 
 #[test]
+fn a_lock_is_given_up_before_the_row_is_late() {
+    for timeout_ms in [4, 100, 5000, 5001, 86_400_000] {
+        assert!(lock_wait_ms(timeout_ms) < timeout_ms, "{timeout_ms}");
+    }
+    assert_eq!(lock_wait_ms(10_000), MAX_LOCK_WAIT_MS);
+}
+
+#[test]
 fn a_lock_that_goes_away_is_waited_for() {
     run(async {
         let shop = Shop::new();
