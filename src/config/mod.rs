@@ -32,7 +32,7 @@ use std::{
 pub use self::{
     check::{check, write_template},
     error::{ConfigError, Location},
-    joins::{JoinConfig, build_joins},
+    joins::{JoinConfig, PartLocations, build_joins},
     kinds::{KindConfig, check_kinds},
     programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},

@@ -243,6 +243,18 @@ impl<'a> Section<'a> {
 
     /// A list of texts, which may be empty ones.
     pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Entry<Vec<String>>>, ConfigError> {
+        let texts = self.located_texts(key)?;
+        Ok(texts.map(|Entry { value, location }| Entry {
+            value: value.into_iter().map(|entry| entry.value).collect(),
+            location,
+        }))
+    }
+
+    /// The same, with the place of each.
+    pub(super) fn located_texts(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Entry<Vec<Entry<String>>>>, ConfigError> {
         let text = |item: &DeValue<'_>| item.as_str().map(str::to_owned);
         self.list(key, "must be a list of texts, such as [\"a\", \"b\"]", text)
     }
@@ -259,7 +271,7 @@ impl<'a> Section<'a> {
     {
         let allowed = format!("must be a list of whole numbers from {} to {}", range.start(), range.end());
         if let Some(entry) = self.list(key, &allowed, |item| whole(item).filter(|number| range.contains(number)))? {
-            *target = entry.value;
+            *target = entry.value.into_iter().map(|entry| entry.value).collect();
         }
         Ok(())
     }
@@ -269,20 +281,23 @@ impl<'a> Section<'a> {
         key: &'static str,
         allowed: &str,
         read: impl Fn(&DeValue<'_>) -> Option<T>,
-    ) -> Result<Option<Entry<Vec<T>>>, ConfigError> {
+    ) -> Result<Option<Entry<Vec<Entry<T>>>>, ConfigError> {
         let Some(Entry { value, location }) = self.take(key) else { return Ok(None) };
         let DeValue::Array(items) = &value else { return Err(self.wrong(key, location, allowed, &value)) };
         let item = |item: &Spanned<DeValue<'_>>| {
             let location = self.document.location(&item.span());
-            read(item.get_ref()).ok_or_else(|| self.wrong(key, location, allowed, item.get_ref()))
+            match read(item.get_ref()) {
+                Some(value) => Ok(Entry { value, location }),
+                None => Err(self.wrong(key, location, allowed, item.get_ref())),
+            }
         };
         let value = items.iter().map(item).collect::<Result<_, _>>()?;
         Ok(Some(Entry { value, location }))
     }
 
     /// The texts in this table, whatever their names, in the order of the file. Their names may be any text, and so
-    /// may they.
-    pub(super) fn named_texts(mut self) -> Result<Vec<(String, Entry<String>)>, ConfigError> {
+    /// may they; what they must be is what an error says.
+    pub(super) fn named_texts(mut self, allowed: &str) -> Result<Vec<(String, Entry<String>)>, ConfigError> {
         let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
@@ -290,7 +305,7 @@ impl<'a> Section<'a> {
             let name = key.into_inner().into_owned();
             match value.into_inner() {
                 DeValue::String(text) => Ok((name, Entry { value: text.into_owned(), location })),
-                other => Err(self.wrong(&name, location, "must be a text in quotes", &other)),
+                other => Err(self.wrong(&name, location, allowed, &other)),
             }
         };
         entries.into_iter().map(named).collect()
@@ -303,7 +318,7 @@ impl<'a> Section<'a> {
             let value = place.fill(&name, &value, &location)?.into();
             Ok((name, Entry { value, location }))
         };
-        self.named_texts()?.into_iter().map(secret).collect()
+        self.named_texts("must be a text in quotes")?.into_iter().map(secret).collect()
     }
 
     /// A text that must be there.
