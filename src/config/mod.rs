@@ -91,8 +91,10 @@ impl Config {
         match file {
             None => Self::builtin(),
             Some(file) => {
-                let text = fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
-                Self::parse(&file.to_string_lossy(), &text)
+                let bytes = fs::read(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+                let name = file.to_string_lossy();
+                let text = str::from_utf8(&bytes).map_err(|error| ConfigError::not_utf8(&name, &bytes, error))?;
+                Self::parse(&name, text)
             }
         }
     }

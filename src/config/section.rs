@@ -409,7 +409,11 @@ impl<'a> Section<'a> {
         let known: Vec<&str> = self.known.iter().map(|(known, _)| *known).collect();
         let by_likeness =
             |a: &&&str, b: &&&str| likeness(name, a).partial_cmp(&likeness(name, b)).unwrap_or(Ordering::Equal);
-        let message = match known.iter().max_by(by_likeness).filter(|known| likeness(name, known) >= ALIKE) {
+        // A limit whose unit was left out.
+        let without_unit =
+            known.iter().find(|known| known.strip_prefix(&**name).is_some_and(|unit| unit.starts_with('_')));
+        let alike = known.iter().max_by(by_likeness).filter(|known| likeness(name, known) >= ALIKE);
+        let message = match without_unit.or(alike) {
             Some(meant) => format!("unknown key; did you mean `{meant}`?"),
             None => format!("unknown key: remove it; known here: {}", known.join(", ")),
         };
@@ -526,6 +530,10 @@ mod tests {
         assert_eq!(
             number("# top\n concurency = 3").unwrap_err(),
             "conf/m.toml:2:2: `concurency`: unknown key; did you mean `concurrency`?"
+        );
+        assert_eq!(
+            read("timeout = 5", |section| section.number("timeout_ms", &mut 1_u64, 1..=9)).unwrap_err(),
+            "conf/m.toml:1:1: `timeout`: unknown key; did you mean `timeout_ms`?"
         );
         assert_eq!(
             number("colour = 3").unwrap_err(),

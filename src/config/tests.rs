@@ -135,6 +135,15 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_file_that_is_not_utf8_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.toml");
+    fs::write(&file, b"[server]\n# \xc3\xa9 \xe9\n").unwrap();
+    let error = Config::load(Some(&file)).unwrap_err().to_string();
+    assert!(error.contains("m.toml:2:5: not UTF-8"), "{error}");
+}
+
+#[test]
 fn the_builtin_configuration_gives_the_random_numbers_of_the_origin() {
     let config = Config::builtin().unwrap();
     let SourceOptions::Simulated(random) = &config.sources[0].options else { panic!("{:?}", config.sources) };
