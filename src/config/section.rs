@@ -13,8 +13,11 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::error::{ConfigError, Document, Location};
-use crate::secret::Secret;
+use super::{
+    environment::Braces,
+    error::{ConfigError, Document, Location},
+};
+use crate::{as_written::AsWritten, secret::Secret};
 
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
@@ -315,7 +318,7 @@ impl<'a> Section<'a> {
     pub(super) fn named_secrets(self) -> Result<Vec<(String, Entry<Secret>)>, ConfigError> {
         let place = self.bare();
         let secret = |(name, Entry { value, location }): (String, Entry<String>)| {
-            let value = place.fill(&name, &value, &location)?.into();
+            let value = place.fill(&name, &value, &location, Braces::Plain)?.into_value().into();
             Ok((name, Entry { value, location }))
         };
         self.named_texts("must be a text in quotes")?.into_iter().map(secret).collect()
@@ -330,31 +333,46 @@ impl<'a> Section<'a> {
     }
 
     /// A text with values of the environment in it.
-    pub(super) fn filled_text(&mut self, key: &'static str) -> Result<Option<Entry<String>>, ConfigError> {
+    pub(super) fn filled_text(&mut self, key: &'static str) -> Result<Option<Entry<AsWritten<String>>>, ConfigError> {
         let Some(Entry { value, location }) = self.text(key)? else { return Ok(None) };
-        let value = self.fill(key, &value, &location)?;
+        let value = self.fill(key, &value, &location, Braces::Plain)?;
         Ok(Some(Entry { value, location }))
     }
 
     /// The text with values of the environment in it.
-    pub(super) fn fill(&self, key: &str, text: &str, location: &Location) -> Result<String, ConfigError> {
-        self.document.environment.fill(text).map_err(|what| ConfigError::at(location.clone(), self.key(key), what))
+    pub(super) fn fill(
+        &self,
+        key: &str,
+        text: &str,
+        location: &Location,
+        braces: Braces,
+    ) -> Result<AsWritten<String>, ConfigError> {
+        let filled = self.document.environment.fill(text, braces);
+        filled.map_err(|what| ConfigError::at(location.clone(), self.key(key), what))
     }
 
     /// A file or folder, with values of the environment in it. A relative one is meant from the configuration file's
     /// own folder.
-    pub(super) fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn path(&mut self, key: &'static str) -> Result<Option<AsWritten<PathBuf>>, ConfigError> {
         Ok(self.filled_text(key)?.map(|entry| self.beside_the_file(&entry.value)))
     }
 
     /// A file or folder that must be given.
-    pub(super) fn required_path(&mut self, key: &'static str) -> Result<PathBuf, ConfigError> {
+    pub(super) fn required_path(&mut self, key: &'static str) -> Result<AsWritten<PathBuf>, ConfigError> {
         let entry = self.required_text(key)?;
-        Ok(self.beside_the_file(&self.fill(key, &entry.value, &entry.location)?))
+        Ok(self.beside_the_file(&self.fill(key, &entry.value, &entry.location, Braces::Plain)?))
     }
 
-    fn beside_the_file(&self, path: &str) -> PathBuf {
-        Path::new(&*self.document.file).with_file_name(path)
+    fn beside_the_file(&self, path: &AsWritten<String>) -> AsWritten<PathBuf> {
+        let beside = |path: &str| Path::new(&*self.document.file).with_file_name(path);
+        let value = beside(path.expose());
+        if !path.is_filled() {
+            return value.into();
+        }
+        let text = path.to_string();
+        // The folder belongs before it only when the path is meant from there.
+        let is_absolute = Path::new(path.expose()).is_absolute();
+        AsWritten::filled(value, if is_absolute { text } else { beside(&text).to_string_lossy().into_owned() })
     }
 
     /// The folder that the configuration file stands in.
@@ -488,11 +506,13 @@ fn to_json(value: &DeValue<'_>) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::env::VarError;
+
     use super::*;
     use crate::config::environment::Environment;
 
     fn read<T>(text: &str, take: impl FnOnce(&mut Section<'_>) -> Result<T, ConfigError>) -> Result<T, String> {
-        let environment = Environment::new(&|_| None);
+        let environment = Environment::new(&|_| Err(VarError::NotPresent));
         let document = Document { file: "conf/m.toml".into(), text, environment: &environment };
         let mut section = Section::parse(&document).map_err(|error| error.to_string())?;
         let value = take(&mut section).map_err(|error| error.to_string())?;
@@ -565,8 +585,8 @@ mod tests {
     #[test]
     fn paths_are_meant_from_the_files_folder() {
         let path = |text: &str| read(text, |section| section.path("data")).unwrap();
-        assert_eq!(path("data = \"d\""), Some(PathBuf::from("conf/d")));
-        assert_eq!(path("data = \"/d\""), Some(PathBuf::from("/d")));
+        assert_eq!(path("data = \"d\""), Some("conf/d".into()));
+        assert_eq!(path("data = \"/d\""), Some("/d".into()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::server::{Server, data};
 
-fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(crate) fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
     for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "TOKEN", "TOKEN_FILE", "LOG"] {
         command.env_remove(format!("MEANWHILE_{variable}"));

@@ -30,7 +30,7 @@ use self::{
     render::{RenderError, Renderer},
 };
 use super::{ArgDefinition, ArgType, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType};
-use crate::error::ErrorCode;
+use crate::{as_written::AsWritten, error::ErrorCode};
 
 /// How long another program's lock on the file is waited for, in milliseconds.
 const MAX_LOCK_WAIT_MS: u64 = 5_000;
@@ -41,7 +41,7 @@ pub struct SqlOptions {
     /// What it gives, for people.
     pub description: Option<String>,
     /// The SQLite file. It is never written; beside one in WAL mode SQLite keeps files of its own.
-    pub file: PathBuf,
+    pub file: AsWritten<PathBuf>,
     /// One statement that reads. Args stand in it as `:name` and are bound, never spliced.
     pub query: String,
     /// Its args, all that stand in the query. None at all: those of the query, of any type, all to be given.
@@ -54,7 +54,7 @@ pub struct SqlOptions {
 
 impl SqlOptions {
     /// With the default limits.
-    pub fn new(file: impl Into<PathBuf>, query: impl Into<String>) -> Self {
+    pub fn new(file: impl Into<AsWritten<PathBuf>>, query: impl Into<String>) -> Self {
         Self {
             description: None,
             file: file.into(),
