@@ -86,7 +86,7 @@ fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     // Not `'static`: they stand beside the text that is compiled.
     let shorten = |def: Def<&'static str>| -> Def<&'s str> { def };
-    all.filter(|def| !LEFT_OUT.contains(&def.name)).map(shorten)
+    all.filter(|def| !LEFT_OUT.contains(&def.name) && (def.name, def.args.len()) != regex::SUB).map(shorten)
 }
 
 fn functions() -> impl Iterator<Item = Fun<Guarded>> {

@@ -1,7 +1,7 @@
 //! Matching within the limits of a run: the natives of jaq cannot be stopped, and make all they find at once.
 
 use jaq_core::{
-    Cv, Error, Exn, Native, ValR, ValT as _, ValX, box_iter,
+    Bind, Cv, Error, Exn, Native, ValR, ValT as _, ValX, box_iter,
     native::{Fun, v},
 };
 use jaq_json::Val;
@@ -10,7 +10,7 @@ use regex_bites::bytes::{Captures, Regex, RegexBuilder};
 
 use super::{
     Guarded,
-    guard::{CONTAINER_BYTES, ENTRY_BYTES, Guard, OVER_PATTERN, within},
+    guard::{CONTAINER_BYTES, ENTRY_BYTES, Guard, ITEM_BYTES, OVER_PATTERN, within},
 };
 
 /// The longest text times the largest pattern, both in bytes, the latter as it is compiled: looking for one match takes
@@ -25,8 +25,17 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
     let matches = Native::<Guarded>::new(|cv| box_iter::box_once(run(cv, Wanted { between: false, matches: true })));
     let split = Native::<Guarded>::new(|cv| box_iter::box_once(run(cv, Wanted { between: true, matches: false })));
     let both = Native::<Guarded>::new(|cv| box_iter::box_once(run(cv, Wanted { between: true, matches: true })));
-    [("matches", v(2), matches), ("split_", v(2), split), ("split_matches", v(2), both)].into_iter()
+    let sub = Native::<Guarded>::new(|cv| match substituted(cv) {
+        Ok(texts) => Box::new(texts.into_iter().map(|text| Ok(Val::utf8_str(text)))),
+        Err(stop) => box_iter::box_once(Err(stop)),
+    });
+    let sub_args = [Bind::Var(()), Bind::Fun(()), Bind::Var(())].into();
+    [("matches", v(2), matches), ("split_", v(2), split), ("split_matches", v(2), both), (SUB.0, sub_args, sub)]
+        .into_iter()
 }
+
+/// The definition of jaq that is a native here, with the number of its arguments.
+pub(super) const SUB: (&str, usize) = ("sub", 3);
 
 /// What is made of a text: a list of its matches, or of what is between them, or both as they stand there.
 #[derive(Clone, Copy)]
@@ -78,14 +87,23 @@ impl Flags {
 }
 
 fn run<'a>(mut cv: Cv<'a, Guarded>, wanted: Wanted) -> ValX<'a, Val> {
-    let guard = *cv.0.data();
-    let (flags, pattern, value) = (cv.0.pop_var(), cv.0.pop_var(), cv.1);
-    guard.pattern(&flags)?;
-    guard.pattern(&pattern)?;
-    let flags = Flags::parse(text(&flags)?)?;
+    let (flags, pattern) = (cv.0.pop_var(), cv.0.pop_var());
+    Ok(find(cv.0.data(), &cv.1, &pattern, &flags, wanted)?.into_iter().collect())
+}
+
+fn find<'e>(
+    guard: &Guard<'_>,
+    value: &Val,
+    pattern: &Val,
+    flags: &Val,
+    wanted: Wanted,
+) -> Result<Vec<Val>, Exn<'e, Val>> {
+    guard.pattern(flags)?;
+    guard.pattern(pattern)?;
+    let flags = Flags::parse(text(flags)?)?;
     let bytes = value.as_utf8_bytes().ok_or_else(|| Error::typ(value.clone(), "string"))?;
-    let regex = compile(guard, flags, text(&pattern)?, bytes.len())?;
-    let mut found = Found { guard, value: &value, bytes, regex: &regex, counted: (0, 0) };
+    let regex = compile(guard, flags, text(pattern)?, bytes.len())?;
+    let mut found = Found { guard, value, bytes, regex: &regex, counted: (0, 0) };
 
     let mut parts = Vec::new();
     let mut after = 0;
@@ -111,7 +129,79 @@ fn run<'a>(mut cv: Cv<'a, Guarded>, wanted: Wanted) -> ValX<'a, Val> {
     if wanted.between {
         parts.push(found.between(after, bytes.len())?);
     }
-    Ok(parts.into_iter().collect())
+    Ok(parts)
+}
+
+/// The text with something else in the places of its matches: what the argument gives for the groups of each. When it
+/// gives several values there are several texts.
+///
+/// jaq puts the text together piece by piece, and copies it each time.
+fn substituted<'a>(mut cv: Cv<'a, Guarded>) -> Result<Vec<Vec<u8>>, Exn<'a, Val>> {
+    let guard = *cv.0.data();
+    let flags = cv.0.pop_var();
+    let (substitute, context) = cv.0.pop_fun();
+    let pattern = cv.0.pop_var();
+    let mut texts = vec![Vec::new()];
+    for part in find(guard, &cv.1, &pattern, &flags, Wanted { between: true, matches: true })? {
+        let mut pieces = Vec::new();
+        match part {
+            Val::Arr(groups) => {
+                for piece in substitute.run((context.clone(), captured(guard, &groups)?)) {
+                    guard.spend(ITEM_BYTES)?;
+                    pieces.push(piece?);
+                }
+            }
+            between => pieces.push(between),
+        }
+        texts = appended(guard, texts, &pieces)?;
+    }
+    Ok(texts)
+}
+
+/// An object of the groups that have a name.
+fn captured<'e>(guard: &Guard<'_>, groups: &[Val]) -> ValX<'e, Val> {
+    guard.spend(groups.len().saturating_mul(ENTRY_BYTES))?;
+    let (name, string) = (Val::utf8_str("name"), Val::utf8_str("string"));
+    let named = groups.iter().filter_map(|group| match group {
+        Val::Obj(fields) => Some((fields.get(&name)?.clone(), fields.get(&string)?.clone())),
+        _ => None,
+    });
+    Ok(Val::from_map(named)?)
+}
+
+/// Each text with each piece behind it.
+fn appended<'e>(guard: &Guard<'_>, mut texts: Vec<Vec<u8>>, pieces: &[Val]) -> Result<Vec<Vec<u8>>, Exn<'e, Val>> {
+    let add = |text: &mut Vec<u8>, piece: &Val| {
+        let bytes = match piece {
+            Val::TStr(bytes) => &***bytes,
+            Val::Null => &[],
+            // It says why not.
+            other => return (Val::utf8_str("") + other.clone()).map(drop).map_err(Exn::from),
+        };
+        guard.check()?;
+        guard.work(bytes.len())?;
+        guard.spend(bytes.len())?;
+        guard.fits(text.len() + bytes.len())?;
+        text.extend_from_slice(bytes);
+        Ok(())
+    };
+    if let [piece] = pieces {
+        for text in &mut texts {
+            add(text, piece)?;
+        }
+        return Ok(texts);
+    }
+    let mut all = Vec::new();
+    for text in texts {
+        for piece in pieces {
+            guard.work(text.len())?;
+            guard.spend(text.len() + CONTAINER_BYTES)?;
+            let mut text = text.clone();
+            add(&mut text, piece)?;
+            all.push(text);
+        }
+    }
+    Ok(all)
 }
 
 fn text(value: &Val) -> ValR<&str, Val> {

@@ -479,6 +479,12 @@ fn matches_are_those_of_jq() {
         ("[splits(\", *\")]", "\"ab,cd,   ef\"", r#"["ab","cd","ef"]"#),
         ("sub(\"(?<x>b)\"; \"[\\(.x)]\"), gsub(\"\"; \"-\")", "\"abc\"", r#""a[b]c""-a-b-c-""#),
         ("[sub(\"b\"; \"1\", \"2\")]", "\"abc\"", r#"["a1c","a2c"]"#),
+        ("[gsub(\"b\"; \"1\", \"2\")], [gsub(\"b\"; empty)]", "\"bab\"", r#"["1a1","1a2","2a1","2a2"][]"#),
+        (
+            "gsub(\"b\"; null), (try sub(\"b\"; 1) catch \"no\"), (3 as $n | sub(\"b\"; \"\\($n)\"))",
+            "\"abb\"",
+            r#""a""no""a3b""#,
+        ),
         ("gsub(\"A\"; \"x\"; \"i\"), [match(\"\"; \"gn\")]", "\"aA\"", r#""xx"[]"#),
         ("test(\"a.c\"; \"s\"), test(\"A B\"; \"xi\"), test(\"^b\"; \"p\")", r#""a\nb""#, "falsefalsetrue"),
     ] {
