@@ -143,8 +143,9 @@ fn a_filter_without_end_is_stopped() {
     ] {
         let expected = JqError::Limit { name: "filter_timeout_ms", allowed: "50 ms".to_owned() };
         let error = run(filter, "null", &limits).unwrap_err();
-        let deep = JqError::Failed("its definitions call each other too deeply".to_owned());
-        assert!(error == expected || error == deep, "{filter}: {error:?}");
+        // On a quick machine some call themselves too deeply, or too often, before their time is over.
+        let calls = matches!(&error, JqError::Failed(what) if what.starts_with("its definitions call"));
+        assert!(error == expected || calls, "{filter}: {error:?}");
     }
 }
 
