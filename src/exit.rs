@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    as_written::AsWritten,
     config::ConfigError,
     store::{OpenError, sqlite::BackupError},
 };
@@ -19,10 +20,10 @@ pub enum StartError {
     #[error("{0}")]
     Config(#[from] ConfigError),
     /// The address cannot be listened on.
-    #[error("{}", listen_message(*.address, .error))]
+    #[error("{}", listen_message(.address, .error))]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: AsWritten<SocketAddr>,
         /// What the system says.
         error: io::Error,
     },
@@ -101,31 +102,31 @@ fn init_message(file: &Path, error: &io::Error) -> String {
     }
 }
 
-fn listen_message(address: SocketAddr, error: &io::Error) -> String {
-    let port = address.port();
+fn listen_message(address: &AsWritten<SocketAddr>, error: &io::Error) -> String {
+    // Parts of an address from the environment may not show.
+    let (port, ip, same_ip) = if address.is_filled() {
+        (format!("the port of {address}"), "its address".to_owned(), "ADDRESS".to_owned())
+    } else {
+        let address = address.expose();
+        (format!("port {}", address.port()), address.ip().to_string(), bracketed(*address))
+    };
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!(
-                "port {port} is in use on {}: stop what uses it, or choose another with --listen {}:PORT",
-                address.ip(),
-                ip(address)
-            )
+            format!("{port} is in use on {ip}: stop what uses it, or choose another with --listen {same_ip}:PORT")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("this user may not listen on port {port}: choose one above 1023 with --listen {}:PORT", ip(address))
+            format!("this user may not listen on {port}: choose one above 1023 with --listen {same_ip}:PORT")
         }
-        io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "this machine does not have the address {}: choose another with --listen, such as 127.0.0.1:{port}",
-                address.ip()
-            )
-        }
+        io::ErrorKind::AddrNotAvailable => format!(
+            "this machine does not have the address {}: choose another with --listen, such as 127.0.0.1:8000",
+            if address.is_filled() { address.to_string() } else { ip }
+        ),
         _ => format!("cannot listen on {address}: {error}; choose another address with --listen ADDRESS:PORT"),
     }
 }
 
 /// As it stands before a port.
-fn ip(address: SocketAddr) -> String {
+fn bracketed(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(address) => address.ip().to_string(),
         SocketAddr::V6(address) => format!("[{}]", address.ip()),
@@ -139,8 +140,10 @@ mod tests {
     #[test]
     fn every_error_has_a_documented_code_of_its_own() {
         let text = || "text".to_owned();
-        let listen =
-            |kind: io::ErrorKind| StartError::Listen { address: "127.0.0.1:80".parse().unwrap(), error: kind.into() };
+        let listen = |kind: io::ErrorKind| StartError::Listen {
+            address: "127.0.0.1:80".parse::<SocketAddr>().unwrap().into(),
+            error: kind.into(),
+        };
         let cases = [
             (StartError::Config(ConfigError { location: None, key: None, message: text() }), 78),
             (listen(io::ErrorKind::AddrInUse), 69),
@@ -168,8 +171,12 @@ mod tests {
             io::ErrorKind::AddrNotAvailable,
             io::ErrorKind::Other,
         ] {
-            let error = StartError::Listen { address: "[::1]:80".parse().unwrap(), error: kind.into() }.to_string();
+            let address: SocketAddr = "[::1]:80".parse().unwrap();
+            let error = StartError::Listen { address: address.into(), error: kind.into() }.to_string();
             assert!(error.contains("--listen") && error.contains("80") && error.lines().count() == 1, "{error}");
+            let address = AsWritten::filled(address, "${LISTEN}");
+            let error = StartError::Listen { address, error: kind.into() }.to_string();
+            assert!(error.contains("--listen") && error.contains("${LISTEN}") && !error.contains("::1"), "{error}");
         }
     }
 }

@@ -17,7 +17,8 @@
 //! * [`http`]: what is served over HTTP: GraphQL by every transport, and who gets in; health; GraphiQL.
 //! * [`config`]: file, environment and flags: one validated configuration.
 //! * [`cli`], [`serve`], [`shutdown`], [`exit`]: the program: its commands, its start, its end.
-//! * [`error`]: the error codes that clients see. [`secret`]: texts that are never shown.
+//! * [`error`]: the error codes that clients see. [`secret`] and
+//!   [`as_written`]: what is never shown.
 //! * [`clock`]: time, passed in.
 //!
 //! # What flows where
@@ -46,6 +47,7 @@
 //! * Every queue, buffer, page and batch has a limit with a name and a unit.
 //! * Time and randomness are passed in; the library never ends the process.
 
+pub mod as_written;
 pub mod cli;
 pub mod clock;
 pub mod config;

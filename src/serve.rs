@@ -14,6 +14,7 @@ use rand::{Rng, rngs::StdRng};
 use tokio::net::TcpListener;
 
 use crate::{
+    as_written::AsWritten,
     clock::Clock,
     config::{Config, build_joins, build_sources, check_kinds, register_programs},
     exit::StartError,
@@ -37,7 +38,7 @@ pub async fn serve(
     let sources = build_sources(&config, &this_server, &clock, &mut random)?;
     let joins = build_joins(&config, &sources)?;
     let graphiql = graphiql_pages(&config)?;
-    let (listener, address) = bind(config.server.listen).await?;
+    let (listener, address) = bind(&config.server.listen).await?;
     let store = SqliteStore::open(&config.store.data, &config.store.sqlite_options(), clock.clone())?;
     let store: Arc<dyn Store> = Arc::new(store);
     this_server.listens_at(reachable(address));
@@ -103,9 +104,9 @@ fn app(config: &Config, api: Api, manager: &TaskManager, context: HttpContext) -
 }
 
 /// Listens on the address; says which port it became.
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |error: io::Error| StartError::Listen { address, error };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+async fn bind(address: &AsWritten<SocketAddr>) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error: io::Error| StartError::Listen { address: address.clone(), error };
+    let listener = TcpListener::bind(address.expose()).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -125,7 +126,7 @@ fn welcome(config: &Config, address: SocketAddr) -> String {
     if config.server.graphiql {
         text += &format!("  GraphiQL  {url}/graphiql\n");
     }
-    text += &format!("  data      {}\n", config.store.data.display());
+    text += &format!("  data      {}\n", config.store.data);
     if config.server.http.access.token.is_some() {
         text += "  access    for those who send the token: Authorization: Bearer TOKEN\n";
     }
@@ -152,8 +153,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_in_use_is_named() {
-        let (_listener, address) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let error = bind(address).await.unwrap_err();
+        let (_listener, address) = bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).await.unwrap();
+        let error = bind(&address.into()).await.unwrap_err();
         assert_eq!(error.exit_code(), 69);
         assert!(error.to_string().contains(&format!("port {} is in use", address.port())), "{error}");
     }

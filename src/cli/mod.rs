@@ -187,7 +187,7 @@ impl Cli {
 impl BackupArgs {
     fn run(self) -> Result<(), StartError> {
         let data = match self.data {
-            Some(data) => data,
+            Some(data) => data.into(),
             None => Config::load(self.config.as_deref())?.store.data,
         };
         let backup = sqlite::backup(&data, &self.file, rand::random())?;
@@ -291,8 +291,8 @@ mod tests {
             let flags = ["--listen", "localhost:0", "--data", "d", "--graphiql-assets", "g"];
             let config = serve_args(&[words, &flags].concat()).into_config().unwrap();
             assert_eq!(config.server.listen.to_string(), "127.0.0.1:0");
-            assert_eq!(config.store.data, PathBuf::from("d"));
-            assert_eq!(config.server.graphiql_assets, Some(PathBuf::from("g")));
+            assert_eq!(config.store.data, "d".into());
+            assert_eq!(config.server.graphiql_assets, Some("g".into()));
         }
     }
 

@@ -1,11 +1,14 @@
 //! Who gets in: what `[server]` and `[server.cors]` say about it.
 
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
 use super::{ConfigError, ServerConfig, section::Section};
-use crate::http::{AccessOptions, Token};
+use crate::{
+    as_written::AsWritten,
+    http::{AccessOptions, Token},
+};
 
 /// The largest file that is read as a token, in bytes.
 const MAX_TOKEN_FILE_BYTES: u64 = 16 << 10;
@@ -47,7 +50,7 @@ impl ServerConfig {
         if let (None, Some(file)) = (&access.token, &self.token_file) {
             access.token = Some(read_token(file)?);
         }
-        access.loopback_only = self.listen.ip().is_loopback();
+        access.loopback_only = self.listen.expose().ip().is_loopback();
         if access.loopback_only || access.token.is_some() || self.insecure {
             return Ok(access);
         }
@@ -60,16 +63,16 @@ impl ServerConfig {
     }
 }
 
-fn read_token(file: &Path) -> Result<Token, ConfigError> {
+fn read_token(file: &AsWritten<PathBuf>) -> Result<Token, ConfigError> {
     let wrong = |what: String| {
-        let message = format!("{}: {what}", file.display());
+        let message = format!("{file}: {what}");
         ConfigError { location: None, key: Some("server.token_file".to_owned()), message }
     };
-    let size = fs::metadata(file).map_err(|error| wrong(format!("cannot be read: {error}")))?.len();
+    let size = fs::metadata(file.expose()).map_err(|error| wrong(format!("cannot be read: {error}")))?.len();
     if size > MAX_TOKEN_FILE_BYTES {
         return Err(wrong("is too large for a token".to_owned()));
     }
-    let text = fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let text = fs::read_to_string(file.expose()).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     Token::new(&text).map_err(|what| wrong(format!("{what}; make one with: openssl rand -hex 32")))
 }
 
@@ -108,7 +111,7 @@ mod tests {
     fn the_token_is_read_from_its_file_and_what_is_wrong_with_it_told_without_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        let server = ServerConfig { token_file: Some(file.clone()), ..ServerConfig::default() };
+        let server = ServerConfig { token_file: Some((&file).into()), ..ServerConfig::default() };
         assert!(server.access().unwrap_err().to_string().contains("cannot be read"));
         fs::write(&file, format!("{TOKEN}\n")).unwrap();
         assert!(server.access().unwrap().token.unwrap().is(TOKEN));

@@ -38,7 +38,7 @@ pub fn check(config: &Config, clock: &Arc<dyn Clock>, random: &mut StdRng) -> Re
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, env::VarError};
 
     use rand::SeedableRng;
 
@@ -50,7 +50,7 @@ mod tests {
     };
 
     fn check_text(text: &str) -> Result<String, ConfigError> {
-        let config = Config::parse_with("meanwhile.toml", text, &|_| None)?;
+        let config = Config::parse_with("meanwhile.toml", text, &|_| Err(VarError::NotPresent))?;
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(chrono::DateTime::UNIX_EPOCH));
         check(&config, &clock, &mut StdRng::seed_from_u64(1))
     }
@@ -76,11 +76,12 @@ mod tests {
         assert!(text.lines().filter(|line| line.starts_with('#')).count() + 30 < TEMPLATE.matches("\n#").count());
         assert_eq!(check_text(&text).unwrap(), "5 sources, 1 join, 1 kind");
 
-        let (plain, written) =
-            [TEMPLATE, &text].map(|text| Config::parse_with("meanwhile.toml", text, &|_| None).unwrap()).into();
+        let (plain, written) = [TEMPLATE, &text]
+            .map(|text| Config::parse_with("meanwhile.toml", text, &|_| Err(VarError::NotPresent)).unwrap())
+            .into();
         assert_eq!(written.server, plain.server);
         // The default is meant from the folder the program is started in, what is written from the file's.
-        assert!(plain.store.data.ends_with(&written.store.data));
+        assert!(plain.store.data.expose().ends_with(written.store.data.expose()));
         let (data, max_database_bytes) = (plain.store.data.clone(), None);
         assert_eq!(StoreConfig { data, max_database_bytes, ..written.store }, plain.store);
         let retention = RetentionOptions { keep_tasks_ms: None, keep_events_ms: None, ..written.tasks.retention };
@@ -147,7 +148,9 @@ mod tests {
             ("[joins.a.parts.b]\nsource = \"c\"", part("[joins.overview.parts.user]")),
         ] {
             // The error for a key that is like no other names all.
-            let error = Config::parse_with("m.toml", &format!("{given}\nqqqqqqqqqq = 1"), &|_| None).unwrap_err();
+            let error =
+                Config::parse_with("m.toml", &format!("{given}\nqqqqqqqqqq = 1"), &|_| Err(VarError::NotPresent))
+                    .unwrap_err();
             let known = error.message.split_once("known here: ").expect(&error.message).1;
             for key in known.split(", ") {
                 let is_key = |line: &str| {
@@ -169,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_number_in_it_is_one_that_is_read() {
-        let parse = |text: &str| Config::parse_with("meanwhile.toml", text, &|_| None);
+        let parse = |text: &str| Config::parse_with("meanwhile.toml", text, &|_| Err(VarError::NotPresent));
         let template = TEMPLATE.replace("\n# [kinds.", "\n[kinds.").replace("\n# command", "\ncommand");
         let plain = parse(&template).unwrap();
         let end = template.find("# Sources:").unwrap();

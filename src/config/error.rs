@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: one line that says where, and what to do.
 
-use std::{fmt, ops::Range, path::Path, sync::Arc};
+use std::{fmt, ops::Range, path::Path, str::Utf8Error, sync::Arc};
 
 use super::environment::Environment;
 
@@ -42,6 +42,13 @@ impl ConfigError {
         Self { location: None, key: None, message }
     }
 
+    /// The file is not a text.
+    pub(super) fn not_utf8(file: &str, bytes: &[u8], error: Utf8Error) -> Self {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let location = Some(location(file.into(), &before));
+        Self { location, key: None, message: "not UTF-8 from here on: save the file as UTF-8".to_owned() }
+    }
+
     /// Something about one key.
     pub(super) fn at(location: Location, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { location: Some(location), key: Some(key.into()), message: message.into() }
@@ -78,14 +85,14 @@ pub(super) struct Document<'a> {
 impl Document<'_> {
     /// Where these bytes begin.
     pub(super) fn location(&self, span: &Range<usize>) -> Location {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        Location {
-            file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        location(self.file.clone(), self.text.get(..span.start).unwrap_or(self.text))
     }
+}
+
+/// Where a text goes on of which this stands before.
+fn location(file: Arc<str>, before: &str) -> Location {
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    Location { file, line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
 }
 
 #[cfg(test)]
@@ -94,7 +101,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_one_and_in_characters() {
-        let environment = Environment::new(&|_| None);
+        let environment = Environment::new(&|_| Err(std::env::VarError::NotPresent));
         let document = Document { file: "a.toml".into(), text: "é = 1\nü = ü\n", environment: &environment };
         let places = [(0, "a.toml:1:1"), (3, "a.toml:1:3"), (7, "a.toml:2:1"), (12, "a.toml:2:5"), (99, "a.toml:3:1")];
         for (start, place) in places {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ConfigError, section::Section, sources::Common};
+use super::{ConfigError, environment::Braces, section::Section, sources::Common};
 use crate::{
     secret::Secret,
     source::http::{HttpFormat, HttpMethod, HttpSourceOptions},
@@ -14,14 +14,8 @@ const MAX_HEADERS: usize = 64;
 /// Address, headers and body may have values of the environment in them, and are secrets as a whole.
 pub(super) fn read(section: &mut Section<'_>) -> Result<HttpSourceOptions, ConfigError> {
     let url = section.required_text("url")?;
-    let address = section.fill("url", &url.value, &url.location)?;
-    // Each reference has two of its own.
-    let own = url.value.matches(['{', '}']).count().saturating_sub(2 * url.value.matches("${").count());
-    if url.value.contains("${") && !url.value.contains("$${") && address.matches(['{', '}']).count() != own {
-        let message = "the environment gives it `{` or `}`, where places for args are: write %7B and %7D";
-        return Err(section.error("url", message.to_owned()));
-    }
-    let defaults = HttpSourceOptions::new(address);
+    let address = section.fill("url", &url.value, &url.location, Braces::Places)?;
+    let defaults = HttpSourceOptions::new(address.into_value());
     let Common { description, args, limits } = Common::read(section, defaults.limits.clone())?;
     let mut options = HttpSourceOptions { description, args, limits, ..defaults };
     if let Some(method) = section.text("method")? {
@@ -63,8 +57,9 @@ fn filled(section: &Section<'_>, value: &Value) -> Result<Value, ConfigError> {
     Ok(match value {
         Value::String(text) => {
             let location = section.location_of("body");
-            let filled = section.fill("body", text, location)?;
-            if filled != *text && filled.starts_with('{') && filled.ends_with('}') {
+            let filled = section.fill("body", text, location, Braces::Plain)?;
+            let (is_filled, filled) = (filled.is_filled(), filled.into_value());
+            if is_filled && filled.starts_with('{') && filled.ends_with('}') {
                 let message = "the environment gives it a text that would be a place for an arg, `{…}`";
                 return Err(section.error("body", message.to_owned()));
             }

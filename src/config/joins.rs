@@ -2,10 +2,10 @@
 
 use super::{
     Config, ConfigError, Location, args,
-    section::{Entry, Named, Section},
+    section::{Entry, Section},
 };
 use crate::{
-    join::{ConfiguredJoin, JoinDefinition, Joins, PartDefinition},
+    join::{ConfiguredJoin, DefinitionError, JoinDefinition, Joins, PartDefinition, PartField},
     jq::{Filter, JqRunner},
     source::{Gives, Sources},
 };
@@ -18,9 +18,22 @@ pub struct JoinConfig {
     /// Where errors about it point.
     pub location: Location,
     /// Where errors about each part point.
-    pub part_locations: Vec<Location>,
+    pub part_locations: Vec<PartLocations>,
     /// What it is.
     pub definition: JoinDefinition,
+}
+
+/// Where the fields of a part stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartLocations {
+    /// The part as a whole.
+    pub part: Location,
+    /// Its source.
+    pub source: Location,
+    /// Each of its args, in their order.
+    pub args: Vec<Location>,
+    /// Each name in `depends_on`, in their order.
+    pub depends_on: Vec<Location>,
 }
 
 impl JoinConfig {
@@ -48,8 +61,9 @@ impl JoinConfig {
         section.number("max_filter_bytes", &mut filters.max_filter_bytes, 1..=1 << 30)?;
         let mut part_locations = Vec::new();
         for (name, part) in section.section("parts")?.named_sections()? {
-            part_locations.push(part.location().clone());
-            definition.parts.push(read_part(name, part)?);
+            let (part, locations) = read_part(name, part)?;
+            definition.parts.push(part);
+            part_locations.push(locations);
         }
         if definition.parts.is_empty() {
             let example = section.key("parts.NAME");
@@ -60,13 +74,21 @@ impl JoinConfig {
     }
 }
 
-fn read_part(name: String, mut section: Section<'_>) -> Result<PartDefinition, ConfigError> {
+fn read_part(name: String, mut section: Section<'_>) -> Result<(PartDefinition, PartLocations), ConfigError> {
     section.check_name(&name)?;
+    let source = section.required_text("source")?;
+    let depends_on = section.located_texts("depends_on")?.map(|entry| entry.value).unwrap_or_default();
+    let mut locations = PartLocations {
+        part: section.location().clone(),
+        source: source.location,
+        args: Vec::new(),
+        depends_on: depends_on.iter().map(|entry| entry.location.clone()).collect(),
+    };
     let mut part = PartDefinition {
         name,
-        source: section.required_text("source")?.value,
+        source: source.value,
         args: Vec::new(),
-        depends_on: section.texts("depends_on")?.map(|entry| entry.value).unwrap_or_default(),
+        depends_on: depends_on.into_iter().map(|entry| entry.value).collect(),
         required: false,
         gives: None,
     };
@@ -80,16 +102,13 @@ fn read_part(name: String, mut section: Section<'_>) -> Result<PartDefinition, C
     }
     let given = section.section("args")?;
     let place = given.bare();
-    for (name, entry) in given.named_entries()? {
-        let key = place.key(&name);
-        let Named::Text(text) = entry else {
-            let message = "must be a jq expression in quotes, such as \"$args.id\"";
-            return Err(ConfigError::at(section.location().clone(), key, message));
-        };
-        part.args.push((name, compile(&text, key, &JoinDefinition::ARG_VARIABLES)?));
+    for (name, text) in given.named_texts("must be a jq expression in quotes, such as \"$args.id\"")? {
+        let filter = compile(&text, place.key(&name), &JoinDefinition::ARG_VARIABLES)?;
+        part.args.push((name, filter));
+        locations.args.push(text.location);
     }
     section.finish()?;
-    Ok(part)
+    Ok((part, locations))
 }
 
 fn compile(text: &Entry<String>, key: String, variables: &[&str]) -> Result<Filter, ConfigError> {
@@ -104,14 +123,34 @@ pub fn build_joins(config: &Config, sources: &Sources) -> Result<Joins, ConfigEr
     let mut joins = Joins::default();
     for JoinConfig { name, location, part_locations, definition } in &config.joins {
         let join = ConfiguredJoin::new(name, definition.clone(), sources, &runner).map_err(|error| {
-            let part = error.part.as_ref().and_then(|part| {
-                let index = definition.parts.iter().position(|known| known.name == *part)?;
-                Some((part_locations.get(index)?.clone(), format!("joins.{name}.parts.{part}")))
-            });
-            let (location, key) = part.unwrap_or_else(|| (location.clone(), format!("joins.{name}")));
-            ConfigError::at(location, key, error.message)
+            let (location, key) = place(definition, part_locations, &error).unwrap_or((location, String::new()));
+            ConfigError::at(location.clone(), format!("joins.{name}{key}"), error.message)
         });
         joins.insert(join?);
     }
     Ok(joins)
+}
+
+/// Where the fault is, and the key behind that of the join.
+fn place<'l>(
+    definition: &JoinDefinition,
+    locations: &'l [PartLocations],
+    error: &DefinitionError,
+) -> Option<(&'l Location, String)> {
+    let name = error.part.as_ref()?;
+    let index = definition.parts.iter().position(|part| part.name == *name)?;
+    let (part, locations) = (definition.parts.get(index)?, locations.get(index)?);
+    let (location, field) = match &error.field {
+        None => (Some(&locations.part), String::new()),
+        Some(PartField::Source) => (Some(&locations.source), ".source".to_owned()),
+        Some(PartField::Arg(arg)) => {
+            let index = part.args.iter().position(|(name, _)| name == arg)?;
+            (locations.args.get(index), format!(".args.{arg}"))
+        }
+        Some(PartField::DependsOn(dependency)) => {
+            let index = part.depends_on.iter().position(|name| name == dependency)?;
+            (locations.depends_on.get(index), ".depends_on".to_owned())
+        }
+    };
+    Some((location?, format!(".parts.{name}{field}")))
 }

@@ -24,6 +24,7 @@ mod store;
 mod tasks;
 
 use std::{
+    env::VarError,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -32,7 +33,7 @@ use std::{
 pub use self::{
     check::{check, write_template},
     error::{ConfigError, Location},
-    joins::{JoinConfig, build_joins},
+    joins::{JoinConfig, PartLocations, build_joins},
     kinds::{KindConfig, check_kinds},
     programs::{ProgramConfig, register_programs},
     server::{ServerConfig, parse_listen},
@@ -91,8 +92,10 @@ impl Config {
         match file {
             None => Self::builtin(),
             Some(file) => {
-                let text = fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
-                Self::parse(&file.to_string_lossy(), &text)
+                let bytes = fs::read(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+                let name = file.to_string_lossy();
+                let text = str::from_utf8(&bytes).map_err(|error| ConfigError::not_utf8(&name, &bytes, error))?;
+                Self::parse(&name, text)
             }
         }
     }
@@ -105,14 +108,17 @@ impl Config {
     /// The configuration in this text. `file` is what errors call it, and relative paths are meant from the
     /// folder it stands in.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        Self::parse_with(file, text, &|name| std::env::var(name).ok())
+        Self::parse_with(file, text, &|name| std::env::var(name))
     }
 
     /// The same, with the variables of another environment.
-    pub fn parse_with(file: &str, text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn parse_with(
+        file: &str,
+        text: &str,
+        variable: &dyn Fn(&str) -> Result<String, VarError>,
+    ) -> Result<Self, ConfigError> {
         let environment = Environment::new(variable);
-        let document = Document { file: file.into(), text, environment: &environment };
-        Self::read(&document).map_err(|error| ConfigError { message: environment.redact(&error.message), ..error })
+        Self::read(&Document { file: file.into(), text, environment: &environment })
     }
 
     fn read(document: &Document<'_>) -> Result<Self, ConfigError> {
@@ -139,16 +145,16 @@ impl Config {
     #[must_use]
     pub fn with(mut self, overrides: Overrides) -> Self {
         if let Some(listen) = overrides.listen {
-            self.server.listen = listen;
+            self.server.listen = listen.into();
         }
         if let Some(data) = overrides.data {
-            self.store.data = data;
+            self.store.data = data.into();
         }
-        if overrides.graphiql_assets.is_some() {
-            self.server.graphiql_assets = overrides.graphiql_assets;
+        if let Some(folder) = overrides.graphiql_assets {
+            self.server.graphiql_assets = Some(folder.into());
         }
-        if overrides.token_file.is_some() {
-            self.server.token_file = overrides.token_file;
+        if let Some(file) = overrides.token_file {
+            self.server.token_file = Some(file.into());
         }
         if overrides.token.is_some() {
             self.server.http.access.token = overrides.token;

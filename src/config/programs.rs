@@ -44,7 +44,7 @@ fn read_options(section: &mut Section<'_>, command: &[String]) -> Result<Program
     let folder = section.folder();
     let template = CommandTemplate::parse(command).map_err(|error| section.error("command", error.to_string()))?;
     let mut program = ProgramOptions::new(template.beside(&folder));
-    program.folder = section.path("folder")?.unwrap_or(folder);
+    program.folder = section.path("folder")?.unwrap_or_else(|| folder.into());
     for (name, Entry { value, location }) in section.section("environment")?.named_secrets()? {
         check_variable(&name, value.expose())
             .map_err(|message| ConfigError::at(location, format!("{}.{name}", section.key("environment")), message))?;
@@ -143,6 +143,8 @@ fn warn_if_missing(name: &str, program: &ProgramConfig) {
 
 #[cfg(test)]
 mod tests {
+    use std::env::VarError;
+
     use super::*;
     use crate::{config::Config, model::LogLevel, task::KindPolicy};
 
@@ -207,7 +209,7 @@ mod tests {
             environment.MODE = "${MODE:-fast}"
             environment.PLAIN = "$${TOKEN} $TOKEN"
         "#;
-        let lookup = |name: &str| (name == "TOKEN").then(|| "hunter2".to_owned());
+        let lookup = |name: &str| if name == "TOKEN" { Ok("hunter2".to_owned()) } else { Err(VarError::NotPresent) };
         let config = Config::parse_with("m.toml", text, &lookup).unwrap();
         let options = &program(&config.kinds[0]).options;
         let values: Vec<_> = options.environment.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
@@ -216,11 +218,11 @@ mod tests {
         assert_eq!(options.command, CommandTemplate::parse(&["a", "${TOKEN}"]).unwrap());
         assert!(!format!("{config:?}").contains("hunter2"));
 
-        let error = Config::parse_with("m.toml", text, &|_| None).unwrap_err().to_string();
+        let error = Config::parse_with("m.toml", text, &|_| Err(VarError::NotPresent)).unwrap_err().to_string();
         let expected =
             "m.toml:4:33: `kinds.a.environment.TOKEN`: needs the environment variable `TOKEN`, which is not set";
         assert!(error.starts_with(expected), "{error}");
-        let error = Config::parse_with("m.toml", text, &|_| Some("hunter2\0".to_owned())).unwrap_err().to_string();
+        let error = Config::parse_with("m.toml", text, &|_| Ok("hunter2\0".to_owned())).unwrap_err().to_string();
         assert!(
             error.contains("`kinds.a.environment.TOKEN`: cannot hold a NUL") && !error.contains("hunter2"),
             "{error}"

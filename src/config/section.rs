@@ -13,8 +13,11 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::error::{ConfigError, Document, Location};
-use crate::secret::Secret;
+use super::{
+    environment::Braces,
+    error::{ConfigError, Document, Location},
+};
+use crate::{as_written::AsWritten, secret::Secret};
 
 /// A key, and where it stands.
 type Key<'a> = Spanned<DeString<'a>>;
@@ -243,6 +246,18 @@ impl<'a> Section<'a> {
 
     /// A list of texts, which may be empty ones.
     pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Entry<Vec<String>>>, ConfigError> {
+        let texts = self.located_texts(key)?;
+        Ok(texts.map(|Entry { value, location }| Entry {
+            value: value.into_iter().map(|entry| entry.value).collect(),
+            location,
+        }))
+    }
+
+    /// The same, with the place of each.
+    pub(super) fn located_texts(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Entry<Vec<Entry<String>>>>, ConfigError> {
         let text = |item: &DeValue<'_>| item.as_str().map(str::to_owned);
         self.list(key, "must be a list of texts, such as [\"a\", \"b\"]", text)
     }
@@ -259,7 +274,7 @@ impl<'a> Section<'a> {
     {
         let allowed = format!("must be a list of whole numbers from {} to {}", range.start(), range.end());
         if let Some(entry) = self.list(key, &allowed, |item| whole(item).filter(|number| range.contains(number)))? {
-            *target = entry.value;
+            *target = entry.value.into_iter().map(|entry| entry.value).collect();
         }
         Ok(())
     }
@@ -269,20 +284,23 @@ impl<'a> Section<'a> {
         key: &'static str,
         allowed: &str,
         read: impl Fn(&DeValue<'_>) -> Option<T>,
-    ) -> Result<Option<Entry<Vec<T>>>, ConfigError> {
+    ) -> Result<Option<Entry<Vec<Entry<T>>>>, ConfigError> {
         let Some(Entry { value, location }) = self.take(key) else { return Ok(None) };
         let DeValue::Array(items) = &value else { return Err(self.wrong(key, location, allowed, &value)) };
         let item = |item: &Spanned<DeValue<'_>>| {
             let location = self.document.location(&item.span());
-            read(item.get_ref()).ok_or_else(|| self.wrong(key, location, allowed, item.get_ref()))
+            match read(item.get_ref()) {
+                Some(value) => Ok(Entry { value, location }),
+                None => Err(self.wrong(key, location, allowed, item.get_ref())),
+            }
         };
         let value = items.iter().map(item).collect::<Result<_, _>>()?;
         Ok(Some(Entry { value, location }))
     }
 
     /// The texts in this table, whatever their names, in the order of the file. Their names may be any text, and so
-    /// may they.
-    pub(super) fn named_texts(mut self) -> Result<Vec<(String, Entry<String>)>, ConfigError> {
+    /// may they; what they must be is what an error says.
+    pub(super) fn named_texts(mut self, allowed: &str) -> Result<Vec<(String, Entry<String>)>, ConfigError> {
         let mut entries: Vec<_> = std::mem::take(&mut self.table).into_iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         let named = |(key, value): (Key<'a>, Spanned<DeValue<'a>>)| {
@@ -290,7 +308,7 @@ impl<'a> Section<'a> {
             let name = key.into_inner().into_owned();
             match value.into_inner() {
                 DeValue::String(text) => Ok((name, Entry { value: text.into_owned(), location })),
-                other => Err(self.wrong(&name, location, "must be a text in quotes", &other)),
+                other => Err(self.wrong(&name, location, allowed, &other)),
             }
         };
         entries.into_iter().map(named).collect()
@@ -300,10 +318,10 @@ impl<'a> Section<'a> {
     pub(super) fn named_secrets(self) -> Result<Vec<(String, Entry<Secret>)>, ConfigError> {
         let place = self.bare();
         let secret = |(name, Entry { value, location }): (String, Entry<String>)| {
-            let value = place.fill(&name, &value, &location)?.into();
+            let value = place.fill(&name, &value, &location, Braces::Plain)?.into_value().into();
             Ok((name, Entry { value, location }))
         };
-        self.named_texts()?.into_iter().map(secret).collect()
+        self.named_texts("must be a text in quotes")?.into_iter().map(secret).collect()
     }
 
     /// A text that must be there.
@@ -315,31 +333,46 @@ impl<'a> Section<'a> {
     }
 
     /// A text with values of the environment in it.
-    pub(super) fn filled_text(&mut self, key: &'static str) -> Result<Option<Entry<String>>, ConfigError> {
+    pub(super) fn filled_text(&mut self, key: &'static str) -> Result<Option<Entry<AsWritten<String>>>, ConfigError> {
         let Some(Entry { value, location }) = self.text(key)? else { return Ok(None) };
-        let value = self.fill(key, &value, &location)?;
+        let value = self.fill(key, &value, &location, Braces::Plain)?;
         Ok(Some(Entry { value, location }))
     }
 
     /// The text with values of the environment in it.
-    pub(super) fn fill(&self, key: &str, text: &str, location: &Location) -> Result<String, ConfigError> {
-        self.document.environment.fill(text).map_err(|what| ConfigError::at(location.clone(), self.key(key), what))
+    pub(super) fn fill(
+        &self,
+        key: &str,
+        text: &str,
+        location: &Location,
+        braces: Braces,
+    ) -> Result<AsWritten<String>, ConfigError> {
+        let filled = self.document.environment.fill(text, braces);
+        filled.map_err(|what| ConfigError::at(location.clone(), self.key(key), what))
     }
 
     /// A file or folder, with values of the environment in it. A relative one is meant from the configuration file's
     /// own folder.
-    pub(super) fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn path(&mut self, key: &'static str) -> Result<Option<AsWritten<PathBuf>>, ConfigError> {
         Ok(self.filled_text(key)?.map(|entry| self.beside_the_file(&entry.value)))
     }
 
     /// A file or folder that must be given.
-    pub(super) fn required_path(&mut self, key: &'static str) -> Result<PathBuf, ConfigError> {
+    pub(super) fn required_path(&mut self, key: &'static str) -> Result<AsWritten<PathBuf>, ConfigError> {
         let entry = self.required_text(key)?;
-        Ok(self.beside_the_file(&self.fill(key, &entry.value, &entry.location)?))
+        Ok(self.beside_the_file(&self.fill(key, &entry.value, &entry.location, Braces::Plain)?))
     }
 
-    fn beside_the_file(&self, path: &str) -> PathBuf {
-        Path::new(&*self.document.file).with_file_name(path)
+    fn beside_the_file(&self, path: &AsWritten<String>) -> AsWritten<PathBuf> {
+        let beside = |path: &str| Path::new(&*self.document.file).with_file_name(path);
+        let value = beside(path.expose());
+        if !path.is_filled() {
+            return value.into();
+        }
+        let text = path.to_string();
+        // The folder belongs before it only when the path is meant from there.
+        let is_absolute = Path::new(path.expose()).is_absolute();
+        AsWritten::filled(value, if is_absolute { text } else { beside(&text).to_string_lossy().into_owned() })
     }
 
     /// The folder that the configuration file stands in.
@@ -394,7 +427,11 @@ impl<'a> Section<'a> {
         let known: Vec<&str> = self.known.iter().map(|(known, _)| *known).collect();
         let by_likeness =
             |a: &&&str, b: &&&str| likeness(name, a).partial_cmp(&likeness(name, b)).unwrap_or(Ordering::Equal);
-        let message = match known.iter().max_by(by_likeness).filter(|known| likeness(name, known) >= ALIKE) {
+        // A limit whose unit was left out.
+        let without_unit =
+            known.iter().find(|known| known.strip_prefix(&**name).is_some_and(|unit| unit.starts_with('_')));
+        let alike = known.iter().max_by(by_likeness).filter(|known| likeness(name, known) >= ALIKE);
+        let message = match without_unit.or(alike) {
             Some(meant) => format!("unknown key; did you mean `{meant}`?"),
             None => format!("unknown key: remove it; known here: {}", known.join(", ")),
         };
@@ -469,11 +506,13 @@ fn to_json(value: &DeValue<'_>) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::env::VarError;
+
     use super::*;
     use crate::config::environment::Environment;
 
     fn read<T>(text: &str, take: impl FnOnce(&mut Section<'_>) -> Result<T, ConfigError>) -> Result<T, String> {
-        let environment = Environment::new(&|_| None);
+        let environment = Environment::new(&|_| Err(VarError::NotPresent));
         let document = Document { file: "conf/m.toml".into(), text, environment: &environment };
         let mut section = Section::parse(&document).map_err(|error| error.to_string())?;
         let value = take(&mut section).map_err(|error| error.to_string())?;
@@ -513,6 +552,10 @@ mod tests {
             "conf/m.toml:2:2: `concurency`: unknown key; did you mean `concurrency`?"
         );
         assert_eq!(
+            read("timeout = 5", |section| section.number("timeout_ms", &mut 1_u64, 1..=9)).unwrap_err(),
+            "conf/m.toml:1:1: `timeout`: unknown key; did you mean `timeout_ms`?"
+        );
+        assert_eq!(
             number("colour = 3").unwrap_err(),
             "conf/m.toml:1:1: `colour`: unknown key: remove it; known here: concurrency"
         );
@@ -542,8 +585,8 @@ mod tests {
     #[test]
     fn paths_are_meant_from_the_files_folder() {
         let path = |text: &str| read(text, |section| section.path("data")).unwrap();
-        assert_eq!(path("data = \"d\""), Some(PathBuf::from("conf/d")));
-        assert_eq!(path("data = \"/d\""), Some(PathBuf::from("/d")));
+        assert_eq!(path("data = \"d\""), Some("conf/d".into()));
+        assert_eq!(path("data = \"/d\""), Some("/d".into()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{ConfigError, section::Section};
-use crate::store::sqlite::SqliteOptions;
+use crate::{as_written::AsWritten, store::sqlite::SqliteOptions};
 
 /// SQLite's unit of space.
 const PAGE_BYTES: u64 = 4096;
@@ -12,7 +12,7 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
     /// The data folder; made when it is not there.
-    pub data: PathBuf,
+    pub data: AsWritten<PathBuf>,
     /// Connections that read, each on a thread of its own.
     pub readers: usize,
     /// Reads that may wait for one of them; others wait for room.
@@ -31,7 +31,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         let sqlite = SqliteOptions::default();
         Self {
-            data: PathBuf::from("./meanwhile-data"),
+            data: "./meanwhile-data".into(),
             readers: sqlite.readers,
             max_queued_reads: sqlite.reader_queue,
             max_queued_writes: sqlite.writer_queue,

@@ -68,13 +68,13 @@ fn every_section_is_read() {
     assert!(!config.server.graphiql);
     assert_eq!(config.server.http.websocket, WebsocketOptions { max_operations: 7, ..Default::default() });
     assert_eq!((config.api.document.max_document_tokens, config.server.http.document.max_document_tokens), (5, 5));
-    assert_eq!(config.store.data, Path::new("/etc/meanwhile/data"));
+    assert_eq!(config.store.data.expose(), Path::new("/etc/meanwhile/data"));
     assert_eq!(config.tasks.concurrency, 3);
     assert_eq!(config.journal.page_events, 9);
     let [one, items] = &config.sources[..] else { panic!("{:?}", config.sources) };
     assert_eq!((one.name.as_str(), one.location.line), ("one", 20));
     let SourceOptions::Sql(sql) = &items.options else { panic!("{items:?}") };
-    assert_eq!((sql.limits.timeout_ms, sql.file.as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
+    assert_eq!((sql.limits.timeout_ms, sql.file.expose().as_path()), (500, Path::new("/etc/meanwhile/shop.db")));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn flags_win_over_the_file() {
     let config = Config::parse("m.toml", "[server]\nlisten = \"0.0.0.0:9000\"\n[store]\ndata = \"/d\"").unwrap();
     let overrides = Overrides { data: Some("/other".into()), ..Default::default() };
     let config = config.with(overrides);
-    assert_eq!(config.store.data, Path::new("/other"));
+    assert_eq!(config.store.data.expose(), Path::new("/other"));
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:9000");
 }
 
@@ -132,6 +132,15 @@ fn flags_win_over_the_file() {
 fn a_file_that_cannot_be_read_is_named() {
     let error = Config::load(Some(Path::new("/nowhere/m.toml"))).unwrap_err().to_string();
     assert!(error.contains("/nowhere/m.toml") && error.contains("--config"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_utf8_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.toml");
+    fs::write(&file, b"[server]\n# \xc3\xa9 \xe9\n").unwrap();
+    let error = Config::load(Some(&file)).unwrap_err().to_string();
+    assert!(error.contains("m.toml:2:5: not UTF-8"), "{error}");
 }
 
 #[test]
@@ -193,7 +202,7 @@ fn what_the_environment_gives_is_no_place_for_an_arg() {
     let read = |source: &str| {
         let text =
             format!("[sources.a]\ntype = \"http\"\nmethod = \"POST\"\nargs.x = {{ type = \"text\" }}\n{source}\n");
-        Config::parse_with("m.toml", &text, &|name| Some(if name == "P" { "{x}".into() } else { "p{x}y".into() }))
+        Config::parse_with("m.toml", &text, &|name| Ok(if name == "P" { "{x}".into() } else { "p{x}y".into() }))
     };
     for refused in [
         "url = \"http://h/{x}\"\nbody = { password = \"${P}\" }",
@@ -202,7 +211,7 @@ fn what_the_environment_gives_is_no_place_for_an_arg() {
         "url = \"http://h/{${Q}}\"",
     ] {
         let error = read(refused).unwrap_err().to_string();
-        assert!(error.contains("the environment gives it"), "{error}");
+        assert!(error.contains("the environment") && error.contains("place for an arg"), "{error}");
     }
     assert!(read("url = \"http://h/{x}\"\nbody = { password = \"${Q}\" }").is_ok());
 }

@@ -9,7 +9,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -20,6 +20,7 @@ use axum::{
     routing::get,
 };
 
+use crate::as_written::AsWritten;
 use files::Loaded;
 use page::Page;
 
@@ -41,8 +42,8 @@ impl GraphiqlAssets {
     ///
     /// The error is one line. It names the file that is missing or is not the one of the expected version, and
     /// the command that gets it.
-    pub fn folder(folder: impl AsRef<Path>) -> Result<Self, String> {
-        files::load(folder.as_ref()).map(|files| Self::Folder(FolderAssets(files.into())))
+    pub fn folder(folder: impl Into<AsWritten<PathBuf>>) -> Result<Self, String> {
+        files::load(&folder.into()).map(|files| Self::Folder(FolderAssets(files.into())))
     }
 
     fn local(&self) -> &[Loaded] {

@@ -63,12 +63,25 @@ impl JoinDefinition {
     pub const ARG_VARIABLES: [&'static str; 1] = ["$args"];
 }
 
+/// A field of a [`PartDefinition`], or an item in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartField {
+    /// Its source.
+    Source,
+    /// The arg of this name.
+    Arg(String),
+    /// This name in `depends_on`.
+    DependsOn(String),
+}
+
 /// Why a definition makes no join.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DefinitionError {
     /// Which part is at fault; `None`: the join as a whole.
     pub part: Option<String>,
+    /// What of that part; `None`: the part as a whole.
+    pub field: Option<PartField>,
     /// What is wrong, and what to do.
     pub message: String,
 }
@@ -90,17 +103,24 @@ impl ConfiguredJoin {
         sources: &Sources,
         runner: &JqRunner,
     ) -> Result<Self, DefinitionError> {
-        let whole = |message: String| DefinitionError { part: None, message };
+        let whole = |message: String| DefinitionError { part: None, field: None, message };
         if definition.parts.is_empty() || definition.parts.len() > MAX_PARTS {
             return Err(whole(format!("must have from 1 to {MAX_PARTS} parts")));
         }
         let plan_part = |part: &PartDefinition| plan_part(name, part, &definition, sources, runner);
         let parts = definition.parts.iter().map(plan_part).collect::<Result<Vec<_>, _>>()?;
-        let plan = Plan::new(name, parts, definition.limits.clone()).map_err(|error| match &error {
-            GraphError::Unknown { part, .. } => {
-                DefinitionError { part: Some(part.clone()), message: error.to_string() }
-            }
-            GraphError::Repeated(_) | GraphError::Cycle(_) => whole(error.to_string()),
+        let plan = Plan::new(name, parts, definition.limits.clone()).map_err(|error| {
+            let message = error.to_string();
+            let (part, dependency) = match error {
+                GraphError::Unknown { part, dependency } => (part, dependency),
+                // The last step of it.
+                GraphError::Cycle(mut path) => match (path.pop(), path.pop()) {
+                    (Some(dependency), Some(part)) => (part, dependency),
+                    _ => return whole(message),
+                },
+                GraphError::Repeated(_) => return whole(message),
+            };
+            DefinitionError { part: Some(part), field: Some(PartField::DependsOn(dependency)), message }
         })?;
         Ok(Self { definition, plan, clock: sources.clock().clone(), runner: runner.clone() })
     }
@@ -205,18 +225,19 @@ fn plan_part(
     sources: &Sources,
     runner: &JqRunner,
 ) -> Result<PlannedPart<Args>, DefinitionError> {
-    let wrong = |message: String| DefinitionError { part: Some(part.name.clone()), message };
-    let source = sources.get(&part.source).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |field, message: String| DefinitionError { part: Some(part.name.clone()), field, message };
+    let source = sources.get(&part.source).map_err(|error| wrong(Some(PartField::Source), error.to_string()))?;
     let taken = &source.info().args;
     if let Some((unknown, _)) = part.args.iter().find(|(name, _)| taken.iter().all(|arg| arg.name != *name)) {
         let names: Vec<&str> = taken.iter().map(|arg| arg.name.as_str()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(wrong(format!("source `{}` has no arg `{unknown}`; its args: {names}", part.source)));
+        let field = Some(PartField::Arg(unknown.clone()));
+        return Err(wrong(field, format!("source `{}` has no arg `{unknown}`; its args: {names}", part.source)));
     }
     let given = |arg: &ArgDefinition| part.args.iter().any(|(name, _)| *name == arg.name);
     if let Some(missing) = taken.iter().find(|arg| arg.default.is_none() && !given(arg)) {
         let name = &missing.name;
-        return Err(wrong(format!("source `{}` needs the arg `{name}`: add `args.{name}`", part.source)));
+        return Err(wrong(None, format!("source `{}` needs the arg `{name}`: add `args.{name}`", part.source)));
     }
     let info = PartInfo {
         name: part.name.as_str().into(),

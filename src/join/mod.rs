@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use self::{
     builder::{Join, JoinBuilder, Part, PartKey, Parts},
-    configured::{ConfiguredJoin, DefinitionError, JoinDefinition, Joins, PartDefinition},
+    configured::{ConfiguredJoin, DefinitionError, JoinDefinition, Joins, PartDefinition, PartField},
     fetches::Fetches,
     graph::GraphError,
     plan::PartInfo,

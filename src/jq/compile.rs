@@ -9,7 +9,12 @@ use jaq_core::{
     native::Fun,
 };
 
-use super::{Guarded, JqError, guard, instrument, stack::on_large_stack};
+use super::{
+    Guarded, JqError, guard,
+    instrument::{self, Seen},
+    natives, regex, sort,
+    stack::on_large_stack,
+};
 
 /// What the whole filter is called inside.
 const MAIN: &str = "meanwhile_main";
@@ -49,14 +54,16 @@ pub(super) fn compile(text: &str, variables: &[&str]) -> Result<(jaq_core::Filte
 
 fn compile_here(text: &str, variables: &[&str]) -> Result<(jaq_core::Filter<Guarded>, usize), JqError> {
     let main = Def { name: MAIN, args: Vec::new(), body: parse(text)? };
-    let (main, seen) = instrument::seen(|| instrument::definition(main));
+    let mut seen = Seen::default();
+    let main = instrument::definition(main, &mut seen);
     if seen.nesting > MAX_TEXT_NESTING {
         return Err(JqError::Syntax(format!(
             "more than {MAX_TEXT_NESTING} of its parts stand inside each other, or are joined by `|`: give some of them a \
              name with `def`"
         )));
     }
-    let defined = [instrument::indices()].into_iter().chain(definitions()).map(instrument::definition);
+    let defined = [instrument::indices()].into_iter().chain(definitions());
+    let defined = defined.map(|def| instrument::definition(def, &mut Seen::default()));
     let prelude = defined.chain([main]);
     let arena = Arena::default();
     let unexpected = || JqError::Syntax("it cannot be compiled".to_owned());
@@ -79,16 +86,17 @@ fn definitions<'s>() -> impl Iterator<Item = Def<&'s str>> {
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     // Not `'static`: they stand beside the text that is compiled.
     let shorten = |def: Def<&'static str>| -> Def<&'s str> { def };
-    all.filter(|def| !LEFT_OUT.contains(&def.name)).map(shorten)
+    all.filter(|def| !LEFT_OUT.contains(&def.name) && (def.name, def.args.len()) != regex::SUB).map(shorten)
 }
 
 fn functions() -> impl Iterator<Item = Fun<Guarded>> {
-    let replaced: Vec<_> = guard::funs().map(|(name, args, _)| (name, args.len())).collect();
+    let ours = || guard::funs().chain(natives::funs()).chain(regex::funs()).chain(sort::funs());
+    let replaced: Vec<_> = ours().map(|(name, args, _)| (name, args.len())).collect();
     let all = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
     let rename = |(name, args, run)| (if name == "indices" { instrument::INDICES } else { name }, args, run);
     all.filter(move |(name, args, _)| !LEFT_OUT.contains(name) && !replaced.contains(&(*name, args.len())))
         .map(rename)
-        .chain(guard::funs())
+        .chain(ours())
 }
 
 fn parse(text: &str) -> Result<Term<&str>, JqError> {

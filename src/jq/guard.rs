@@ -10,14 +10,14 @@ use std::{
 };
 
 use jaq_core::{
-    Exn, Lut, Native, ValX, box_iter,
+    Exn, Lut, Native, box_iter,
     native::{Fun, v},
 };
-use jaq_json::{Num, Val};
+use jaq_json::{Num, Rc, Val};
 
 use super::{
     Guarded,
-    weigh::{self, Heavy},
+    weigh::{self, Heavy, Weight},
 };
 use crate::clock::Clock;
 
@@ -33,21 +33,31 @@ pub(super) const MADE: &str = "@meanwhile_made";
 pub(super) const NESTED: &str = "@meanwhile_nested";
 /// Counts an item of a list that is being made.
 pub(super) const ITEM: &str = "@meanwhile_item";
-/// Stands before what takes long each time.
-pub(super) const COSTLY: &str = "@meanwhile_costly";
+/// Counts what a native looks at as time.
+pub(super) const READ: &str = "@meanwhile_read";
+/// Counts the list that a native makes, which has something for each part of what it is given.
+pub(super) const SPREAD: &str = "@meanwhile_spread";
+/// Whether a list or text is not too large, and counts it if nobody else has it: then it was just made.
+pub(super) const FRESH: &str = "@meanwhile_fresh";
+/// Counts a piece of a text that is put together.
+pub(super) const PIECE: &str = "@meanwhile_piece";
+/// Counts the copy that is made of what is changed, when somebody else has it too.
+pub(super) const CHANGED: &str = "@meanwhile_changed";
+/// Whether what stands in `.[ ]` is no long list, which would be looked for.
+pub(super) const INDEX: &str = "@meanwhile_index";
+/// Whether a pattern is not too long.
+pub(super) const PATTERN: &str = "@meanwhile_pattern";
 /// Whether a value that is to be walked through as a whole, away from checkpoints, is not too large for that.
 pub(super) const WEIGHED: &str = "@meanwhile_weighed";
 /// Whether a text may be read as JSON.
 pub(super) const READABLE: &str = "@meanwhile_readable";
-pub(super) const RANGE: &str = "range";
-pub(super) const TIMES: &str = "@meanwhile_times";
 /// Whether looking for the variable in the input takes not too long.
 pub(super) const SOUGHT: &str = "@meanwhile_sought";
 
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 64;
-/// Steps that something costly counts for.
-const COSTLY_STEPS: u64 = 100;
+/// What reading, comparing or copying so many bytes counts for is one step.
+const BYTES_PER_STEP: usize = 1024;
 /// Stack a filter may use, in bytes: half of what a thread has by default.
 const MAX_STACK_BYTES: usize = 1 << 20;
 /// The same in a brief run, which is on a stack that others use.
@@ -78,13 +88,17 @@ const MIN_ROOM_BYTES: usize = 16 << 20;
 const ROOM_FACTOR: usize = 4;
 /// How many times as large as one value may be all may be together that a filter makes.
 const ALL_FACTOR: usize = 16;
-/// What a value takes as JSON text, in bytes, at least about.
-const VALUE_BYTES: usize = 4;
 /// What an item of a list, and an entry of an object, take in memory, in bytes, about.
-const ITEM_BYTES: usize = 16;
-const ENTRY_BYTES: usize = 64;
-/// How many times as large as one value may be all may be that is compared where one is looked for in another.
-const SOUGHT_FACTOR: usize = 64;
+pub(super) const ITEM_BYTES: usize = 16;
+pub(super) const ENTRY_BYTES: usize = 64;
+/// What a list or an object takes in memory beside that, and a text beside its bytes, in bytes, about.
+pub(super) const CONTAINER_BYTES: usize = 96;
+/// All that is compared, in bytes, where a text or list is looked for in another.
+const MAX_SOUGHT_BYTES: usize = 256 << 20;
+/// The longest list that can be looked for with `.[ ]`, as bytes of JSON text.
+const MAX_INDEX_BYTES: usize = 64;
+/// The longest pattern, in bytes.
+pub(super) const MAX_PATTERN_BYTES: usize = 16 << 10;
 
 /// Ways to be stopped, as jq's exit codes: those no `try` can catch.
 pub(super) const OVER_TIME: i32 = 1;
@@ -95,6 +109,7 @@ pub(super) const OVER_DIGITS: i32 = 5;
 pub(super) const OVER_SOUGHT: i32 = 6;
 pub(super) const OVER_STEPS: i32 = 7;
 pub(super) const OVER_CALLS: i32 = 8;
+pub(super) const OVER_PATTERN: i32 = 9;
 
 /// One run's limits.
 pub(super) struct Guard<'a> {
@@ -102,6 +117,8 @@ pub(super) struct Guard<'a> {
     time: Option<Time<'a>>,
     /// Steps that may still be done.
     steps: Cell<u64>,
+    /// And until the next look at the clock.
+    steps_to_look: Cell<u64>,
     /// The largest value, in bytes.
     room: usize,
     /// What may still be made, in bytes.
@@ -129,7 +146,7 @@ impl Time<'_> {
     }
 }
 
-type Check<'e> = Result<(), Exn<'e, Val>>;
+pub(super) type Check<'e> = Result<(), Exn<'e, Val>>;
 
 impl<'a> Guard<'a> {
     /// `given` is what the filter is given or may give, in bytes. Must be made where the filter is run.
@@ -148,13 +165,23 @@ impl<'a> Guard<'a> {
     fn within(lut: &'a Lut<Guarded>, steps: u64, room: usize, max_stack: usize) -> Self {
         let left = Cell::new(room.saturating_mul(ALL_FACTOR));
         let (steps, nested, stack) = (Cell::new(steps), Cell::new(0), stack_address());
-        let calls = Cell::new(usize::MAX);
-        Self { lut, time: None, steps, room, left, nested, calls, stack, max_stack }
+        let (calls, steps_to_look) = (Cell::new(usize::MAX), Cell::new(STEPS_PER_LOOK));
+        Self { lut, time: None, steps, steps_to_look, room, left, nested, calls, stack, max_stack }
     }
 
     /// A filter may go on.
-    fn check<'e>(&self) -> Check<'e> {
+    pub(super) fn check<'e>(&self) -> Check<'e> {
         self.step(1)
+    }
+
+    /// The same, and looks at the clock: before what can take long.
+    pub(super) fn look<'e>(&self) -> Check<'e> {
+        self.step(STEPS_PER_LOOK)
+    }
+
+    /// So many bytes may be looked at.
+    pub(super) fn work<'e>(&self, bytes: usize) -> Check<'e> {
+        self.step((bytes / BYTES_PER_STEP) as u64)
     }
 
     /// The same, for what can make a chain longer.
@@ -170,31 +197,73 @@ impl<'a> Guard<'a> {
         }
         let left = self.steps.get().checked_sub(steps).ok_or_else(|| Exn::halt(OVER_STEPS))?;
         self.steps.set(left);
-        within(!left.is_multiple_of(STEPS_PER_LOOK) || !self.is_over(), OVER_TIME)
+        match self.steps_to_look.get().checked_sub(steps) {
+            Some(to_look @ 1..) => {
+                self.steps_to_look.set(to_look);
+                Ok(())
+            }
+            _ => {
+                self.steps_to_look.set(STEPS_PER_LOOK);
+                within(!self.is_over(), OVER_TIME)
+            }
+        }
     }
 
     fn is_over(&self) -> bool {
         self.time.is_some_and(|time| time.is_over())
     }
 
-    fn sized<'e>(&self, value: &Val) -> Check<'e> {
+    pub(super) fn sized<'e>(&self, value: &Val) -> Check<'e> {
         if let Val::Num(Num::BigInt(number)) = value {
             // A digit has a little more than three bits.
-            return within(number.bits() <= 4 * MAX_DIGITS as u64, OVER_DIGITS);
+            within(number.bits() <= 4 * MAX_DIGITS as u64, OVER_DIGITS)?;
+            return self.spend(bytes(value));
         }
         self.fits(bytes(value))
     }
 
-    fn fits<'e>(&self, bytes: usize) -> Check<'e> {
+    pub(super) fn fits<'e>(&self, bytes: usize) -> Check<'e> {
         within(bytes <= self.room, OVER_ROOM)
     }
 
-    fn made<'e>(&self, value: &Val) -> Check<'e> {
+    pub(super) fn made<'e>(&self, value: &Val) -> Check<'e> {
         self.sized(value)?;
+        self.work(bytes(value))?;
         self.spend(bytes(value))
     }
 
-    fn spend<'e>(&self, bytes: usize) -> Check<'e> {
+    fn fresh<'e>(&self, value: &Val) -> Check<'e> {
+        if is_shared(value) { self.sized(value) } else { self.made(value) }
+    }
+
+    fn changed<'e>(&self, value: &Val) -> Check<'e> {
+        if !is_shared(value) {
+            return Ok(());
+        }
+        // Copied is what has the part that changes inside it.
+        let weight = self.weight(value)?;
+        self.work(weight.bytes())?;
+        self.spend(weight.values.saturating_mul(ITEM_BYTES))
+    }
+
+    fn piece<'e>(&self, value: &Val) -> Check<'e> {
+        let bytes = self.weight(value)?.bytes();
+        self.work(bytes)?;
+        self.spend(bytes)
+    }
+
+    fn spread<'e>(&self, value: &Val) -> Check<'e> {
+        let bytes = match value {
+            Val::TStr(text) => text.len().saturating_mul(ITEM_BYTES),
+            Val::Arr(items) => items.len().saturating_mul(CONTAINER_BYTES),
+            Val::Obj(entries) => entries.len().saturating_mul(CONTAINER_BYTES),
+            _ => 0,
+        };
+        self.work(bytes)?;
+        self.spend(bytes)
+    }
+
+    pub(super) fn spend<'e>(&self, bytes: usize) -> Check<'e> {
         let left = self.left.get().checked_sub(bytes).ok_or_else(|| Exn::halt(OVER_ROOM))?;
         self.left.set(left);
         Ok(())
@@ -212,31 +281,52 @@ impl<'a> Guard<'a> {
     }
 
     fn weigh<'e>(&self, value: &Val) -> Check<'e> {
-        weigh::weigh(value, self.room / VALUE_BYTES, 2 * MAX_NESTING, || self.is_over()).map_err(|heavy| {
+        self.weight(value).map(drop)
+    }
+
+    /// How large it is with all inside it, when that is not too large.
+    pub(super) fn weight<'e>(&self, value: &Val) -> Result<Weight, Exn<'e, Val>> {
+        let weight = weigh::weigh(value, self.room, 2 * MAX_NESTING, || self.is_over()).map_err(|heavy| {
             Exn::halt(match heavy {
                 Heavy::Deep => OVER_DEPTH,
                 Heavy::Large => OVER_ROOM,
                 Heavy::Late => OVER_TIME,
             })
-        })
+        })?;
+        self.work(weight.bytes())?;
+        Ok(weight)
     }
 
     fn readable<'e>(&self, value: &Val) -> Check<'e> {
         let Val::TStr(text) = value else { return Ok(()) };
-        match weigh::outline(text) {
-            outline if outline.nesting > MAX_NESTING => Err(Exn::halt(OVER_DEPTH)),
-            outline if outline.digits > MAX_DIGITS => Err(Exn::halt(OVER_DIGITS)),
-            _ => Ok(()),
-        }
+        let outline = weigh::outline(text);
+        within(outline.nesting <= MAX_NESTING, OVER_DEPTH)?;
+        within(outline.digits <= MAX_DIGITS, OVER_DIGITS)?;
+        let lists = outline.containers.saturating_mul(CONTAINER_BYTES);
+        self.spend(lists.saturating_add(outline.separators.saturating_mul(CONTAINER_BYTES / 2)))
     }
 
     fn sought<'e>(&self, within_this: &Val, sought: &Val) -> Check<'e> {
         let compared = match (within_this, sought) {
             (Val::TStr(x) | Val::BStr(x), Val::TStr(y) | Val::BStr(y)) => x.len().saturating_mul(y.len()),
-            (Val::Arr(x), Val::Arr(y)) => x.len().saturating_mul(y.len()),
+            (Val::Arr(x), Val::Arr(y)) if !y.is_empty() => {
+                // Each comparison of two items takes about as long as that of so many bytes.
+                x.len().saturating_mul(self.weight(sought)?.bytes().saturating_mul(ITEM_BYTES))
+            }
             _ => 0,
         };
-        within(compared <= self.room.saturating_mul(SOUGHT_FACTOR), OVER_SOUGHT)
+        within(compared <= MAX_SOUGHT_BYTES, OVER_SOUGHT)
+    }
+
+    fn index<'e>(&self, index: &Val) -> Check<'e> {
+        match index {
+            Val::Arr(_) => within(self.weight(index)?.bytes() <= MAX_INDEX_BYTES, OVER_SOUGHT),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn pattern<'e>(&self, pattern: &Val) -> Check<'e> {
+        within(bytes(pattern) <= MAX_PATTERN_BYTES, OVER_PATTERN)
     }
 }
 
@@ -245,9 +335,20 @@ fn is_drawn(number: u32) -> bool {
     (number.wrapping_mul(0x9e37_79b1) >> 16).is_multiple_of(NESTED_PER_LOOK)
 }
 
-/// What the value itself takes in memory, without those inside it, in bytes, about.
-fn bytes(value: &Val) -> usize {
+/// Whether somebody else has the value too, so that changing it copies it. What is copied easily counts as not shared.
+pub(super) fn is_shared(value: &Val) -> bool {
     match value {
+        Val::Null | Val::Bool(_) | Val::Num(_) => false,
+        Val::TStr(text) | Val::BStr(text) => !text.is_unique(),
+        Val::Arr(items) => Rc::strong_count(items) > 1,
+        Val::Obj(entries) => Rc::strong_count(entries) > 1,
+    }
+}
+
+/// What the value itself takes in memory, without those inside it, in bytes, about.
+pub(super) fn bytes(value: &Val) -> usize {
+    match value {
+        Val::Num(Num::BigInt(number)) => usize::try_from(number.bits() / 8).unwrap_or(usize::MAX),
         Val::Null | Val::Bool(_) | Val::Num(_) => 0,
         Val::TStr(text) | Val::BStr(text) => text.len(),
         Val::Arr(items) => items.len().saturating_mul(ITEM_BYTES),
@@ -255,7 +356,7 @@ fn bytes(value: &Val) -> usize {
     }
 }
 
-fn within<'e>(fits: bool, over: i32) -> Check<'e> {
+pub(super) fn within<'e>(fits: bool, over: i32) -> Check<'e> {
     if fits { Ok(()) } else { Err(Exn::halt(over)) }
 }
 
@@ -292,91 +393,30 @@ macro_rules! check {
     };
 }
 
-/// The checks, and what replaces natives that could run long.
+/// The checks.
 pub(super) fn funs() -> impl Iterator<Item = Fun<Guarded>> {
-    let checkpoint = check!(|guard, _value| guard.check(); in paths guard.again());
-    let again = check!(|guard, _value| guard.again());
-    let sized = check!(|guard, value| guard.sized(value));
-    let made = check!(|guard, value| guard.made(value));
-    let costly = check!(|guard, _value| guard.step(COSTLY_STEPS));
-    let item = check!(|guard, _value| guard.spend(ITEM_BYTES));
-    let nested = check!(|guard, value| guard.nested(value));
-    let weighed = check!(|guard, value| guard.weigh(value));
-    let readable = check!(|guard, value| guard.readable(value));
     let sought = Native::<Guarded>::new(|mut cv| {
         let sought = cv.0.pop_var();
         let checked = cv.0.data().sought(&cv.1, &sought);
         box_iter::box_once(checked.map(|()| cv.1))
     });
-    let range = Native::<Guarded>::new(|mut cv| {
-        let by = cv.0.pop_var();
-        let to = cv.0.pop_var();
-        let from = cv.0.pop_var();
-        let guard = *cv.0.data();
-        Box::new(range(from, to, by).map(move |value| guard.check().and(value)))
-    });
-    let times = Native::<Guarded>::new(|mut cv| {
-        let right = cv.0.pop_var();
-        let left = cv.0.pop_var();
-        box_iter::box_once(times(cv.0.data(), left, right))
-    });
     [
-        (CHECKPOINT, v(0), checkpoint),
-        (AGAIN, v(0), again),
-        (SIZED, v(0), sized),
-        (MADE, v(0), made),
-        (NESTED, v(0), nested),
-        (ITEM, v(0), item),
-        (COSTLY, v(0), costly),
-        (WEIGHED, v(0), weighed),
-        (READABLE, v(0), readable),
+        (CHECKPOINT, v(0), check!(|guard, _value| guard.check(); in paths guard.again())),
+        (AGAIN, v(0), check!(|guard, _value| guard.again())),
+        (SIZED, v(0), check!(|guard, value| guard.sized(value))),
+        (MADE, v(0), check!(|guard, value| guard.made(value))),
+        (FRESH, v(0), check!(|guard, value| guard.fresh(value))),
+        (CHANGED, v(0), check!(|guard, value| guard.changed(value))),
+        (NESTED, v(0), check!(|guard, value| guard.nested(value))),
+        (ITEM, v(0), check!(|guard, _value| guard.spend(ITEM_BYTES))),
+        (PIECE, v(0), check!(|guard, value| guard.piece(value))),
+        (READ, v(0), check!(|guard, value| guard.work(bytes(value)))),
+        (SPREAD, v(0), check!(|guard, value| guard.spread(value))),
+        (WEIGHED, v(0), check!(|guard, value| guard.weigh(value))),
+        (READABLE, v(0), check!(|guard, value| guard.readable(value))),
+        (INDEX, v(0), check!(|guard, value| guard.index(value))),
+        (PATTERN, v(0), check!(|guard, value| guard.pattern(value))),
         (SOUGHT, v(1), sought),
-        (RANGE, v(3), range),
-        (TIMES, v(2), times),
     ]
     .into_iter()
-}
-
-fn range<'e>(from: Val, to: Val, by: Val) -> impl Iterator<Item = ValX<'e, Val>> {
-    let zero = Val::from(0_isize);
-    let mut next = Some(from);
-    std::iter::from_fn(move || {
-        let value = next.take()?;
-        let within = if by > zero {
-            value < to
-        } else if by < zero {
-            value > to
-        } else {
-            value != to
-        };
-        if !within {
-            return None;
-        }
-        match value.clone() + by.clone() {
-            Ok(following) => {
-                next = Some(following);
-                Some(Ok(value))
-            }
-            Err(error) => Some(Err(error.into())),
-        }
-    })
-}
-
-/// `left * right`, which for a text and a number is the text so many times, and for objects both together.
-fn times<'e>(guard: &Guard<'_>, left: Val, right: Val) -> ValX<'e, Val> {
-    let bytes = match (&left, &right) {
-        (Val::TStr(text) | Val::BStr(text), Val::Num(times)) | (Val::Num(times), Val::TStr(text) | Val::BStr(text)) => {
-            text.len().saturating_mul(times.as_isize().map_or(usize::MAX, |times| usize::try_from(times).unwrap_or(0)))
-        }
-        _ => 0,
-    };
-    guard.fits(bytes)?;
-    if let (Val::Obj(_), Val::Obj(_)) = (&left, &right) {
-        // Objects are merged with all that is inside them.
-        guard.weigh(&left)?;
-        guard.weigh(&right)?;
-    }
-    let product = (left * right).map_err(Exn::from)?;
-    guard.made(&product)?;
-    Ok(product)
 }

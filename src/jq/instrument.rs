@@ -6,8 +6,6 @@
 //! looked at. Calls of definitions that call themselves, and steps of paths, are counted: they make chains that recurse
 //! where nothing can be checked. And natives that walk through a whole value get only what is not too large for that.
 
-use std::cell::RefCell;
-
 use jaq_core::{
     load::{
         lex::StrPart,
@@ -17,7 +15,13 @@ use jaq_core::{
     path::{Opt, Part, Path},
 };
 
-use super::guard::{AGAIN, CHECKPOINT, COSTLY, ITEM, MADE, NESTED, READABLE, SIZED, SOUGHT, TIMES, WEIGHED};
+use super::{
+    guard::{
+        AGAIN, CHANGED, CHECKPOINT, FRESH, INDEX, ITEM, MADE, NESTED, PATTERN, PIECE, READ, READABLE, SIZED, SOUGHT,
+        SPREAD, WEIGHED,
+    },
+    natives::{DIVIDED, MINUS, PLUS, TIMES},
+};
 
 /// The native `indices`; what filters call so is [`indices`].
 pub(super) const INDICES: &str = "@meanwhile_indices";
@@ -27,72 +31,74 @@ const OPERAND: &str = "$@meanwhile_operand";
 const SOUGHT_FOR: &str = "$x";
 
 /// Natives that walk through their whole input, and what they compare it with.
-const WALKS: [&str; 11] = [
-    "tojson",
-    "tobytes",
-    "contains",
-    "bsearch",
-    "has",
-    "sort",
-    "sort_by",
-    "group_by",
-    "min_by_or_empty",
-    "max_by_or_empty",
-    INDICES,
-];
-/// Natives that can give more than they were given.
-const GROWS: [&str; 15] = [
+const WALKS: [&str; 6] = ["tojson", "tobytes", "contains", "bsearch", "has", INDICES];
+/// Natives that look at all of their input, but not at what is inside its items.
+const READS: [&str; 22] = [
+    "length",
+    "utf8bytelength",
+    "startswith",
+    "endswith",
+    "ltrimstr",
+    "rtrimstr",
+    "trim",
+    "ltrim",
+    "rtrim",
     "ascii_downcase",
     "ascii_upcase",
-    "tojson",
-    "tobytes",
     "fromjson",
-    "explode",
     "implode",
     "escape_sh",
     "escape_html",
     "unescape_html",
     "encode_uri",
+    "decode_uri",
     "encode_base64",
-    "matches",
-    "split_",
-    "split_matches",
+    "decode_base64",
+    "strptime",
+    "fromdateiso8601",
 ];
-
-/// Natives that make a pattern ready each time.
-const COSTS: [&str; 3] = ["matches", "split_", "split_matches"];
+/// Natives that give a list with something for each part of their input.
+const SPREADS: [&str; 4] = ["explode", "reverse", "keys_unsorted", "key_values"];
+/// Natives that make a text of their own, or what can be larger than what they were given.
+const GROWS: [&str; 14] = [
+    "ascii_downcase",
+    "ascii_upcase",
+    "tojson",
+    "tobytes",
+    "fromjson",
+    "implode",
+    "escape_sh",
+    "escape_html",
+    "unescape_html",
+    "encode_uri",
+    "decode_uri",
+    "encode_base64",
+    "decode_base64",
+    "strftime",
+];
+/// Natives that can give a new list of what they were given.
+const COPIES: [&str; 2] = ["path", "path_value"];
 
 type T<'s> = Term<&'s str>;
 
 /// What was seen of a filter on the way through it.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Seen<'s> {
     /// Its parts, those inside others included.
     pub(super) terms: usize,
     /// How many of them stand inside each other.
     pub(super) nesting: usize,
     level: usize,
     /// The definitions that it calls.
-    calls: Vec<String>,
-}
-
-thread_local! {
-    static SEEN: RefCell<Seen> = RefCell::default();
-}
-
-/// What is seen of a filter by `way`, which goes through it.
-pub(super) fn seen<R>(way: impl FnOnce() -> R) -> (R, Seen) {
-    SEEN.take();
-    let result = way();
-    (result, SEEN.take())
+    calls: Vec<&'s str>,
 }
 
 /// The definition with checks: each call is a checkpoint, and so are those in its body. One that calls itself can make a
 /// chain without end of what it is given, which recurses where there is no checkpoint: those calls are counted.
-pub(super) fn definition(def: Def<&str>) -> Def<&str> {
-    let before = SEEN.with_borrow(|seen| seen.calls.len());
-    let body = term(def.body);
-    let calls_itself = SEEN.with_borrow(|seen| seen.calls[before..].iter().any(|name| name == def.name));
+pub(super) fn definition<'s>(def: Def<&'s str>, seen: &mut Seen<'s>) -> Def<&'s str> {
+    let before = seen.calls.len();
+    let body = term(def.body, seen);
+    let calls_itself = seen.calls[before..].contains(&def.name);
     Def { body: then(call(if calls_itself { AGAIN } else { CHECKPOINT }), body), ..def }
 }
 
@@ -111,96 +117,154 @@ fn then<'s>(left: T<'s>, right: T<'s>) -> T<'s> {
 }
 
 #[allow(clippy::boxed_local, reason = "terms have boxes inside")]
-fn boxed<'s>(inner: Box<T<'s>>) -> Box<T<'s>> {
-    Box::new(term(*inner))
+fn boxed<'s>(inner: Box<T<'s>>, seen: &mut Seen<'s>) -> Box<T<'s>> {
+    Box::new(term(*inner, seen))
 }
 
 /// The filter with checks.
-fn term<'s>(whole: T<'s>) -> T<'s> {
-    SEEN.with_borrow_mut(|seen| {
-        seen.terms += 1;
-        seen.level += 1;
-        seen.nesting = seen.nesting.max(seen.level);
-    });
-    let checked = checked(whole);
-    SEEN.with_borrow_mut(|seen| seen.level -= 1);
+fn term<'s>(whole: T<'s>, seen: &mut Seen<'s>) -> T<'s> {
+    seen.terms += 1;
+    seen.level += 1;
+    seen.nesting = seen.nesting.max(seen.level);
+    let checked = checked(whole, seen);
+    seen.level -= 1;
     checked
 }
 
-fn checked<'s>(whole: T<'s>) -> T<'s> {
+fn checked<'s>(whole: T<'s>, seen: &mut Seen<'s>) -> T<'s> {
     match whole {
         Term::Id | Term::Num(_) | Term::Var(_) | Term::Break(_) | Term::Arr(None) => whole,
         Term::Recurse => then(Term::Recurse, call(CHECKPOINT)),
-        Term::Str(format, parts) => text(format, parts),
+        Term::Str(format, parts) => text(format, parts, seen),
         Term::Arr(Some(inner)) => {
-            let items = then(term(*inner), call(ITEM));
+            let items = then(term(*inner, seen), call(ITEM));
             then(Term::Arr(Some(Box::new(items))), call(NESTED))
         }
         Term::Obj(entries) => {
-            let entries = entries.into_iter().map(|(key, value)| (term(key), value.map(term))).collect();
-            then(Term::Obj(entries), call(NESTED))
+            let entry = |(key, value): (T<'s>, Option<T<'s>>)| {
+                let key = term(key, seen);
+                (key, value.map(|value| term(value, seen)))
+            };
+            then(Term::Obj(entries.into_iter().map(entry).collect()), call(NESTED))
         }
-        Term::Neg(inner) => Term::Neg(boxed(inner)),
-        Term::BinOp(left, operator, right) => operation(*left, operator, *right),
-        Term::Label(name, inner) => Term::Label(name, boxed(inner)),
+        Term::Neg(inner) => Term::Neg(boxed(inner, seen)),
+        Term::BinOp(left, operator, right) => operation(*left, operator, *right, seen),
+        Term::Label(name, inner) => Term::Label(name, boxed(inner, seen)),
         Term::Fold(name, source, names, arguments) => {
+            let source = boxed(source, seen);
+            let names = pattern(names, seen);
             // The first is the beginning, the second is run again and again.
-            let argument = |(number, argument)| match (number, term(argument)) {
+            let argument = |(number, argument)| match (number, term(argument, seen)) {
                 (1, update) => then(then(call(CHECKPOINT), call(SIZED)), update),
                 (_, other) => other,
             };
             let arguments = arguments.into_iter().enumerate().map(argument).collect();
-            Term::Fold(name, boxed(source), pattern(names), arguments)
+            Term::Fold(name, source, names, arguments)
         }
-        Term::TryCatch(tried, caught) => Term::TryCatch(boxed(tried), caught.map(boxed)),
+        Term::TryCatch(tried, caught) => {
+            let tried = boxed(tried, seen);
+            Term::TryCatch(tried, caught.map(|caught| boxed(caught, seen)))
+        }
         Term::IfThenElse(branches, otherwise) => {
-            let branches = branches.into_iter().map(|(test, value)| (term(test), term(value))).collect();
-            Term::IfThenElse(branches, otherwise.map(boxed))
+            let branch = |(test, value)| {
+                let test = term(test, seen);
+                (test, term(value, seen))
+            };
+            let branches = branches.into_iter().map(branch).collect();
+            Term::IfThenElse(branches, otherwise.map(|otherwise| boxed(otherwise, seen)))
         }
-        Term::Def(defs, inner) => Term::Def(defs.into_iter().map(definition).collect(), boxed(inner)),
-        Term::Call(name, arguments) => called(name, arguments),
-        Term::Path(start, Path(parts)) => path(*start, parts),
+        Term::Def(defs, inner) => {
+            let defs = defs.into_iter().map(|def| definition(def, seen)).collect();
+            Term::Def(defs, boxed(inner, seen))
+        }
+        Term::Call(name, arguments) => called(name, arguments, seen),
+        Term::Path(start, Path(parts)) => path(*start, parts, seen),
     }
 }
 
-fn text<'s>(format: Option<&'s str>, parts: Vec<StrPart<&'s str, T<'s>>>) -> T<'s> {
+fn text<'s>(format: Option<&'s str>, parts: Vec<StrPart<&'s str, T<'s>>>, seen: &mut Seen<'s>) -> T<'s> {
     if !parts.iter().any(|part| matches!(part, StrPart::Term(_))) {
         return Term::Str(format, parts);
     }
     let part = |part| match part {
-        StrPart::Term(inner) => StrPart::Term(then(term(inner), call(WEIGHED))),
+        StrPart::Term(inner) => StrPart::Term(then(term(inner, seen), call(PIECE))),
         other => other,
     };
-    then(Term::Str(format, parts.into_iter().map(part).collect()), call(MADE))
+    then(Term::Str(format, parts.into_iter().map(part).collect()), call(SIZED))
 }
 
-fn operation<'s>(left: T<'s>, operator: BinaryOp<&'s str>, right: T<'s>) -> T<'s> {
+fn operation<'s>(left: T<'s>, operator: BinaryOp<&'s str>, right: T<'s>, seen: &mut Seen<'s>) -> T<'s> {
     let plain = |left, operator, right| Term::BinOp(Box::new(left), operator, Box::new(right));
     match operator {
-        BinaryOp::Math(Math::Mul) => Term::Call(TIMES, vec![term(left), term(right)]),
-        BinaryOp::UpdateMath(Math::Mul) => {
-            let product = Term::Call(TIMES, vec![Term::Id, Term::Var(OPERAND)]);
-            let update = plain(term(left), BinaryOp::Update, product);
-            plain(term(right), BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), update)
+        // With a number nothing can come out but a number.
+        BinaryOp::Math(math) if math != Math::Mul && (is_number(&left) || is_number(&right)) => {
+            let left = term(left, seen);
+            then(plain(left, operator, term(right, seen)), call(SIZED))
         }
-        // Lists are compared item by item.
-        BinaryOp::Math(Math::Sub) => plain(weighed(left), operator, weighed(right)),
-        BinaryOp::UpdateMath(Math::Sub) => plain(term(left), operator, weighed(right)),
-        // A text is split into a list.
-        BinaryOp::Math(Math::Div) => then(plain(term(left), operator, term(right)), call(MADE)),
-        BinaryOp::Math(_) => then(plain(term(left), operator, term(right)), call(SIZED)),
-        // What comes out is larger by the operand, and the operand of a next round is not larger than that.
-        BinaryOp::UpdateMath(_) => plain(term(left), operator, then(term(right), call(SIZED))),
-        BinaryOp::Cmp(_) if is_small(&left) || is_small(&right) => plain(term(left), operator, term(right)),
-        BinaryOp::Cmp(_) => plain(weighed(left), operator, weighed(right)),
-        BinaryOp::Comma => plain(term(left), operator, then(call(CHECKPOINT), term(right))),
-        BinaryOp::Pipe(Some(names)) => plain(term(left), BinaryOp::Pipe(Some(pattern(names))), term(right)),
-        other => plain(term(left), other, term(right)),
+        BinaryOp::Math(math) => {
+            let (left, right) = (term(left, seen), term(right, seen));
+            match native(math) {
+                Some(native) => Term::Call(native, vec![left, right]),
+                None => then(plain(left, operator, right), call(SIZED)),
+            }
+        }
+        BinaryOp::UpdateMath(math) => {
+            let number = math != Math::Mul && is_number(&right);
+            let (left, right) = (term(left, seen), term(right, seen));
+            let update = match native(math).filter(|_| !number) {
+                Some(native) => {
+                    let result = Term::Call(native, vec![Term::Id, Term::Var(OPERAND)]);
+                    let update = plain(left, BinaryOp::Update, result);
+                    plain(right, BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), update)
+                }
+                None => plain(left, operator, right),
+            };
+            then(call(CHANGED), update)
+        }
+        BinaryOp::Update | BinaryOp::UpdateAlt | BinaryOp::Assign => {
+            let left = term(left, seen);
+            then(call(CHANGED), plain(left, operator, term(right, seen)))
+        }
+        BinaryOp::Cmp(_) if is_small(&left) || is_small(&right) => {
+            let left = term(left, seen);
+            plain(left, operator, term(right, seen))
+        }
+        BinaryOp::Cmp(_) => {
+            let left = weighed(left, seen);
+            plain(left, operator, weighed(right, seen))
+        }
+        BinaryOp::Comma => {
+            let left = term(left, seen);
+            plain(left, operator, then(call(CHECKPOINT), term(right, seen)))
+        }
+        BinaryOp::Pipe(Some(names)) => {
+            let (left, names) = (term(left, seen), pattern(names, seen));
+            plain(left, BinaryOp::Pipe(Some(names)), term(right, seen))
+        }
+        other => {
+            let left = term(left, seen);
+            plain(left, other, term(right, seen))
+        }
     }
 }
 
-fn weighed(inner: T<'_>) -> T<'_> {
-    then(term(inner), call(WEIGHED))
+/// The native that stands for an operator whose result can be large; that of a remainder cannot.
+fn native(math: Math) -> Option<&'static str> {
+    match math {
+        Math::Add => Some(PLUS),
+        Math::Sub => Some(MINUS),
+        Math::Mul => Some(TIMES),
+        Math::Div => Some(DIVIDED),
+        Math::Rem => None,
+    }
+}
+
+fn weighed<'s>(inner: T<'s>, seen: &mut Seen<'s>) -> T<'s> {
+    then(term(inner, seen), call(WEIGHED))
+}
+
+fn is_number(term: &T<'_>) -> bool {
+    matches!(term, Term::Num(_))
 }
 
 /// Whether comparing with it ends at once, whatever it is compared with.
@@ -213,43 +277,66 @@ fn is_small(term: &T<'_>) -> bool {
     }
 }
 
-fn called<'s>(name: &'s str, arguments: Vec<T<'s>>) -> T<'s> {
-    SEEN.with_borrow_mut(|seen| seen.calls.push(name.to_owned()));
-    let (walks, grows) = (WALKS.contains(&name), GROWS.contains(&name));
-    let arguments: Vec<_> =
-        arguments.into_iter().map(|argument| if walks { weighed(argument) } else { term(argument) }).collect();
-    let mut called = Term::Call(name, arguments);
-    if name == "fromjson" {
-        called = then(call(READABLE), called);
+fn called<'s>(name: &'s str, arguments: Vec<T<'s>>, seen: &mut Seen<'s>) -> T<'s> {
+    seen.calls.push(name);
+    let walks = WALKS.contains(&name);
+    let argument = |argument| match name {
+        "strftime" | "strptime" => then(term(argument, seen), call(PATTERN)),
+        _ if walks => weighed(argument, seen),
+        _ => term(argument, seen),
+    };
+    let mut called = Term::Call(name, arguments.into_iter().map(argument).collect());
+    let before = [
+        (READABLE, name == "fromjson"),
+        (SPREAD, SPREADS.contains(&name)),
+        (READ, READS.contains(&name)),
+        (WEIGHED, walks),
+    ];
+    for (check, _) in before.into_iter().filter(|(_, applies)| *applies) {
+        called = then(call(check), called);
     }
-    if COSTS.contains(&name) {
-        called = then(call(COSTLY), called);
+    if GROWS.contains(&name) {
+        then(called, call(MADE))
+    } else if COPIES.contains(&name) {
+        then(called, call(FRESH))
+    } else {
+        called
     }
-    if walks {
-        called = then(call(WEIGHED), called);
-    }
-    if grows { then(called, call(MADE)) } else { called }
 }
 
-fn path<'s>(start: T<'s>, parts: Vec<(Part<T<'s>>, Opt)>) -> T<'s> {
+fn path<'s>(start: T<'s>, parts: Vec<(Part<T<'s>>, Opt)>, seen: &mut Seen<'s>) -> T<'s> {
     let walks = parts.iter().any(|(part, _)| matches!(part, Part::Range(None, None)));
+    let copies =
+        parts.iter().any(|(part, _)| matches!(part, Part::Range(from, until) if from.is_some() || until.is_some()));
+    let start = term(start, seen);
     let part = |(part, optional)| {
         let part = match part {
-            Part::Index(index) => Part::Index(term(index)),
-            Part::Range(from, until) => Part::Range(from.map(term), until.map(term)),
+            Part::Index(index) if is_small(&index) => Part::Index(term(index, seen)),
+            Part::Index(index) => Part::Index(then(term(index, seen), call(INDEX))),
+            Part::Range(from, until) => {
+                let from = from.map(|from| term(from, seen));
+                Part::Range(from, until.map(|until| term(until, seen)))
+            }
         };
         (part, optional)
     };
-    let path = Term::Path(Box::new(term(start)), Path(parts.into_iter().map(part).collect()));
+    let mut path = Term::Path(Box::new(start), Path(parts.into_iter().map(part).collect()));
+    if copies {
+        path = then(path, call(FRESH));
+    }
     if walks { then(path, call(CHECKPOINT)) } else { path }
 }
 
-fn pattern(names: Pattern<&str>) -> Pattern<&str> {
+fn pattern<'s>(names: Pattern<&'s str>, seen: &mut Seen<'s>) -> Pattern<&'s str> {
     match names {
         Pattern::Var(name) => Pattern::Var(name),
-        Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(pattern).collect()),
+        Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(|item| pattern(item, seen)).collect()),
         Pattern::Obj(entries) => {
-            Pattern::Obj(entries.into_iter().map(|(key, value)| (term(key), pattern(value))).collect())
+            let entry = |(key, value)| {
+                let key = term(key, seen);
+                (key, pattern(value, seen))
+            };
+            Pattern::Obj(entries.into_iter().map(entry).collect())
         }
     }
 }

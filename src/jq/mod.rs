@@ -3,12 +3,16 @@
 //! A filter sees its input and its variables, and nothing else: no environment, no files, no modules, no further
 //! inputs. `instrument` puts checks into it wherever it could go on without end or make a value without end; while it
 //! runs, `guard` looks there at the time, at the stack, at the value (`weigh`) and at how often definitions call
-//! themselves. What takes longer than a moment runs on a `stack` of its own.
+//! themselves. Natives of jaq that could take long without a check, or much memory before one, are replaced (`natives`,
+//! `sort`, `regex`). What takes longer than a moment runs on a `stack` of its own.
 
 mod compile;
 mod guard;
 mod instrument;
+mod natives;
+mod regex;
 mod run;
+mod sort;
 mod stack;
 mod weigh;
 

@@ -18,8 +18,8 @@ use tokio::sync::Semaphore;
 use super::{
     Filter, JqError, JqLimits,
     guard::{
-        Guard, MAX_CALLS, MAX_DIGITS, MAX_NESTING, OVER_CALLS, OVER_DEPTH, OVER_DIGITS, OVER_ROOM, OVER_SOUGHT,
-        OVER_STACK, Time,
+        Guard, MAX_CALLS, MAX_DIGITS, MAX_NESTING, OVER_CALLS, OVER_DEPTH, OVER_DIGITS, OVER_PATTERN, OVER_ROOM,
+        OVER_SOUGHT, OVER_STACK, Time,
     },
     stack::on_large_stack,
     weigh::outline,
@@ -208,6 +208,7 @@ fn stopped(reason: i32, limits: &JqLimits) -> JqError {
         OVER_ROOM => "it makes values that are too large, or too many",
         OVER_DEPTH => "it makes a value with too many brackets inside each other",
         OVER_DIGITS => "it makes a number with too many digits",
+        OVER_PATTERN => "a pattern of it is too large, or too large for so long a text",
         OVER_SOUGHT => "it looks for a text or list that is too large in one that is too large",
         _ => {
             let allowed = format!("{} ms", limits.filter_timeout_ms);

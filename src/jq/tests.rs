@@ -143,8 +143,9 @@ fn a_filter_without_end_is_stopped() {
     ] {
         let expected = JqError::Limit { name: "filter_timeout_ms", allowed: "50 ms".to_owned() };
         let error = run(filter, "null", &limits).unwrap_err();
-        let deep = JqError::Failed("its definitions call each other too deeply".to_owned());
-        assert!(error == expected || error == deep, "{filter}: {error:?}");
+        // On a quick machine some call themselves too deeply, or too often, before their time is over.
+        let calls = matches!(&error, JqError::Failed(what) if what.starts_with("its definitions call"));
+        assert!(error == expected || calls, "{filter}: {error:?}");
     }
 }
 
@@ -380,4 +381,194 @@ fn objects_that_are_merged_again_and_again_are_over_a_limit() {
     let filter = "(\"A\" * 8000000) | [limit(1000; repeat(.)) | ascii_downcase] | length";
     let error = run(filter, "null", &JqLimits { filter_timeout_ms: 20_000, ..JqLimits::default() }).unwrap_err();
     assert!(matches!(&error, JqError::Failed(_)), "{error}");
+}
+
+/// What the filter says, whatever that is, when its time is not what ends it.
+fn says(filter: &str) -> String {
+    let limits = JqLimits { filter_timeout_ms: 60_000, ..JqLimits::default() };
+    match run(filter, "null", &limits) {
+        Ok(outputs) => outputs.concat(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn copies_that_are_kept_are_counted() {
+    for filter in [
+        "(\"a\" * 1000000) | [range(1000) as $i | . + \"x\"] | length",
+        "(\"a\" * 1000000) as $t | [range(1000) | $t] | .[] += \"x\" | length",
+        "[range(1000) | \"x\"] | .[] += (\"a\" * 1000000) | length",
+        "[range(1000) | \"x\"] | join(\"a\" * 1000000) | length",
+        "def f($t; $n): if $n == 0 then 0 else f($t + \"x\"; $n - 1) end; f(\"a\" * 1000000; 1000)",
+        "[range(100000)] as $l | [range(1000) | $l + [1]] | length",
+        "[range(100000)] as $l | [range(1000) | $l - [1]] | length",
+        "[range(100000)] as $l | [range(1000) | $l | .[0] = 1] | length",
+        "[range(100000)] as $l | [range(1000) | $l[1:]] | length",
+        "[range(100000)] as $l | [range(1000) | $l | reverse] | length",
+        "[range(100000)] as $l | {a: $l} as $o | [range(1000) | $o | .a[0] = 1] | length",
+        "([range(20000) | {(tostring): 1}] | add) as $o | [range(1000) | $o | .x = 1] | length",
+        "([range(20000) | {(tostring): 1}] | add) as $o | [range(1000) | $o | keys_unsorted] | length",
+        "([range(20000) | {(tostring): 1}] | add) as $o | [range(1000) | $o | to_entries] | length",
+        "(\"3\" * 900 | tonumber) as $n | [range(1000000) | $n + .] | length",
+    ] {
+        assert!(says(filter).contains("too large, or too many"), "{filter}: {}", says(filter));
+    }
+}
+
+#[test]
+fn natives_make_nothing_that_is_far_too_large_before_it_is_looked_at() {
+    for filter in [
+        "\"a\" * 1000000 | gsub(\"\"; \"bbbbbbbbbb\") | length",
+        "\"a\" * 16000000 | [scan(\".\")] | length",
+        "\"a\" * 16000000 | explode | length",
+        "\"a\" * 16000000 | . / \"\" | length",
+        "\"a,\" * 8000000 | split(\",\") | length",
+        "\"[],\" * 5000000 | \"[\" + . + \"1]\" | fromjson | length",
+        "(\"a\" * 1000000) as $t | [range(1000) | $t] | tojson | length",
+        "(\"a\" * 1000000) as $t | [range(1000) | $t] == [range(1000) | $t]",
+        "(\"a\" * 1000000) as $t | [range(1000) | $t] | @text | length",
+        "[range(1000)] | combinations(3) | length",
+    ] {
+        let said = says(filter);
+        let expected = ["too large", "too many", "too long"].iter().any(|part| said.contains(part));
+        assert!(expected || said.contains("max_filter_outputs"), "{filter}: {said}");
+    }
+    let texts = format!("(\"a\" * 10000000) as $t | \"{}\" | length", "\\($t)".repeat(100));
+    assert!(says(&texts).contains("too large, or too many"), "{}", says(&texts));
+}
+
+#[test]
+fn patterns_are_bounded_by_the_text_that_they_are_held_against() {
+    let groups = "()".repeat(65);
+    for filter in [
+        "\"a\" * 1000000 | test(\"(a|b|c|d|e|f|g|h|i|j|k)*z\")",
+        "\"a\" * 10000 | test(\"a{1000}b{1000}\")",
+        "\"a\" | test(\"a{1000}{1000}\")",
+        "\"a\" | test(\"a\" * 20000)",
+        "\"a\" | test(\"a\"; \"g\" * 20000)",
+        &format!("\"a\" | test(\"{groups}\")"),
+    ] {
+        let said = says(filter);
+        assert!(said.contains("pattern") || said.contains("invalid regex"), "{filter}: {said}");
+    }
+    for (filter, expected) in [
+        ("\"a\" * 500000 + \"b\" | test(\"ab\")", "true"),
+        ("\"ab\" * 20000 | test(\"^(ab|cd)*$\")", "true"),
+        ("\"a,b\" * 10000 | gsub(\",\"; \";\") | length", "30000"),
+        ("\"x\" | test(\"(\")", "invalid regex"),
+        ("\"x\" | test(\"x\"; \"y\")", "invalid regex flag: y"),
+        ("1 | test(\"x\")", "string"),
+    ] {
+        assert!(says(filter).contains(expected), "{filter}: {}", says(filter));
+    }
+}
+
+#[test]
+fn matches_are_those_of_jq() {
+    for (filter, input, expected) in [
+        ("[match(\"b\"; \"g\") | .offset]", "\"abéb\"", "[1,3]"),
+        (
+            "match(\"(?<x>b)(c)?\")",
+            "\"ébd\"",
+            r#"{"offset":1,"length":1,"string":"b","captures":[{"offset":1,"length":1,"string":"b","name":"x"}]}"#,
+        ),
+        // A group that begins before one that stands before it.
+        ("match(\"(?:(b)|(a))+\").captures | map(.offset)", "\"ab\"", "[1,0]"),
+        ("capture(\"(?<n>[a-z]+)-(?<d>[0-9]+)\")", "\"xyzzy-14\"", r#"{"n":"xyzzy","d":"14"}"#),
+        ("[scan(\"c\")], [scan(\"(a)(b)?\")]", "\"abcac\"", r#"["c","c"][["a","b"],["a"]]"#),
+        ("split(\", *\"; null)", "\"a, b\"", r#"["a","b"]"#),
+        ("[splits(\", *\")]", "\"ab,cd,   ef\"", r#"["ab","cd","ef"]"#),
+        ("sub(\"(?<x>b)\"; \"[\\(.x)]\"), gsub(\"\"; \"-\")", "\"abc\"", r#""a[b]c""-a-b-c-""#),
+        ("[sub(\"b\"; \"1\", \"2\")]", "\"abc\"", r#"["a1c","a2c"]"#),
+        ("[gsub(\"b\"; \"1\", \"2\")], [gsub(\"b\"; empty)]", "\"bab\"", r#"["1a1","1a2","2a1","2a2"][]"#),
+        (
+            "gsub(\"b\"; null), (try sub(\"b\"; 1) catch \"no\"), (3 as $n | sub(\"b\"; \"\\($n)\"))",
+            "\"abb\"",
+            r#""a""no""a3b""#,
+        ),
+        ("gsub(\"A\"; \"x\"; \"i\"), [match(\"\"; \"gn\")]", "\"aA\"", r#""xx"[]"#),
+        ("test(\"a.c\"; \"s\"), test(\"A B\"; \"xi\"), test(\"^b\"; \"p\")", r#""a\nb""#, "falsefalsetrue"),
+    ] {
+        assert_eq!(gives(filter, input).concat(), expected, "{filter}");
+    }
+}
+
+#[test]
+fn what_is_sorted_and_looked_for_is_what_jq_sorts_and_finds() {
+    for (filter, expected) in [
+        ("[3,1,2] | sort, sort_by(-.), min, max", "[1,2,3][3,2,1]13"),
+        ("[{\"a\":1,\"b\":1},{\"a\":0},{\"a\":1,\"b\":2}] | sort_by(.a) | map(.b)", "[null,1,2]"),
+        ("[1,2,3,4,5] | group_by(. % 2), unique_by(. % 2)", "[[2,4],[1,3,5]][2,1]"),
+        ("[{\"a\":1,\"b\":1},{\"a\":1,\"b\":2}] | min_by(.a).b, max_by(.a).b", "12"),
+        ("[] | sort, group_by(.), min, max", "[][]nullnull"),
+        ("[1,[2],\"a\",null,{}] | sort", "[null,1,\"a\",[2],{}]"),
+        ("[1,2,1,3] - [1,4]", "[2,3]"),
+        ("{a:[1,{b:\"xyz\"}]} | contains({a:[{b:\"y\"}]}), contains({a:[2]}), contains({c:1})", "truefalsefalse"),
+        ("\"foobar\" | contains(\"bar\"), inside(\"a foobar\")", "truetrue"),
+        ("[1,2,1,2] | indices([1,2]), indices(1), .[[2,1]]", "[0,2][0,2][1]"),
+        ("\"a,b\" / \",\", (\"ab\" / \"\"), (\"\" / \"x\")", "[\"a\",\"b\"][\"a\",\"b\"][]"),
+        ("try (1 | sort) catch \"x\", (try ([] - 1) catch \"y\")", "\"x\"\"y\""),
+    ] {
+        assert_eq!(gives(filter, "null").concat(), expected, "{filter}");
+    }
+}
+
+/// A clock that counts how often it is asked, and at some number says that it is late.
+#[derive(Debug)]
+struct Counting {
+    looks: std::sync::atomic::AtomicU64,
+    over_at: u64,
+}
+
+impl crate::clock::Clock for Counting {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        chrono::DateTime::UNIX_EPOCH
+    }
+
+    fn elapsed(&self) -> std::time::Duration {
+        let looks = self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::time::Duration::from_secs(if looks < self.over_at { 0 } else { 3600 })
+    }
+
+    fn sleep(&self, _: std::time::Duration) -> futures::future::BoxFuture<'static, ()> {
+        Box::pin(futures::future::pending())
+    }
+}
+
+#[test]
+fn natives_that_look_at_much_look_at_the_clock() {
+    for filter in [
+        "(\"a\" * 1000000) as $t | [range(150) | $t | length] | length",
+        "(\"a\" * 1000000) as $t | [range(150) | $t | ascii_downcase | length] | length",
+        "(\"a\" * 1000000) as $t | [range(150) | $t + \"x\" | length] | length",
+        "(\"a\" * 1000000) as $t | [range(150) | $t | ltrimstr(\"b\") | length] | length",
+        "(\"a\" * 1000000) as $t | [range(100) | $t | @base64 | length] | length",
+        "(\"a\" * 1000000) as $t | [range(150) | $t | tojson | length] | length",
+        "(\"a\" * 1000000) as $t | [range(150) | $t == $t] | length",
+        "[range(3000) | tostring] | contains([range(3000) | tostring])",
+        "[range(100000)] | sort | length",
+        "[range(100000)] - [range(100000)] | length",
+        "[range(100000)] | group_by(. % 10) | length",
+        "\"a\" * 100000 | gsub(\"a\"; \"b\") | length",
+    ] {
+        let compiled = Filter::compile(filter, &[]).unwrap();
+        let values = Values { input: Json::null(), variables: Vec::new() };
+        let looks = |over_at| {
+            let clock = Counting { looks: 0.into(), over_at };
+            let ran = run::run(
+                std::slice::from_ref(&compiled),
+                &values,
+                &JqLimits::default(),
+                &clock,
+                &AtomicBool::new(false),
+            );
+            (ran, clock.looks.into_inner())
+        };
+        let (ran, all) = looks(u64::MAX);
+        assert!(ran.is_ok() && all > 100, "{filter}: {ran:?} after {all} looks");
+        // And it ends where it looks: what stands beside may still look once.
+        let (ran, until) = looks(50);
+        assert!(matches!(ran, Err((0, JqError::Limit { name: "filter_timeout_ms", .. }))), "{filter}: {ran:?}");
+        assert!((51..55).contains(&until), "{filter}: {until}");
+    }
 }

@@ -51,6 +51,10 @@ impl Args {
         for definition in definitions {
             let name = &definition.name;
             let value = match (self.0.remove(name), &definition.default) {
+                (Some(value), _) if has_lost_digits(&value) => {
+                    let what = "a number of more than 64 bits, which would lose digits: pass it as text";
+                    return Err(refuse(format!(", arg `{name}`: {what}")));
+                }
                 (Some(value), None) if definition.takes(&value) => value,
                 (Some(value), Some(default)) if definition.takes(&value) || value == *default => value,
                 (Some(_), _) => {
@@ -74,6 +78,13 @@ impl Args {
             }
         }
     }
+}
+
+/// Whether it is, or may have been, a whole number that fits into no integer: it was read as the nearest number with a
+/// floating point.
+fn has_lost_digits(value: &Value) -> bool {
+    const BEYOND_64_BITS: f64 = 18_446_744_073_709_551_616.0;
+    matches!(value, Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= BEYOND_64_BITS))
 }
 
 impl FromIterator<(String, Value)> for Args {
@@ -162,6 +173,8 @@ mod tests {
         let given = r#"{"detailed":true,"days":1.5,"city":"é"}"#;
         assert_eq!(resolve(given).unwrap(), r#"{"city":"é","days":1.5,"detailed":true}"#);
         assert!(resolve(r#"{"city":"Bern","detailed":null}"#).is_ok());
+        let exact = r#"{"city":"a","days":18446744073709551615,"detailed":null}"#;
+        assert_eq!(resolve(exact).unwrap(), exact);
     }
 
     #[test]
@@ -173,6 +186,10 @@ mod tests {
             (r#"{"city":"a","days":"3"}"#, "source `weather`, arg `days`: must be a number"),
             (r#"{"city":"a","days":null}"#, "source `weather`, arg `days`: must be a number"),
             (r#"{"city":"a","detailed":{}}"#, "source `weather`, arg `detailed`: must be a boolean"),
+            (
+                r#"{"city":"a","days":123456789012345678901}"#,
+                "source `weather`, arg `days`: a number of more than 64 bits, which would lose digits: pass it as text",
+            ),
             (r#"{"city":"a","cty":"b"}"#, "source `weather` has no arg `cty`; it takes the args: city, days, detailed"),
         ] {
             assert_eq!(resolve(given).unwrap_err(), expected, "{given}");

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::server::{Server, data};
 
-fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(crate) fn meanwhile(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
     for variable in ["LISTEN", "DATA", "CONFIG", "GRAPHIQL_ASSETS", "TOKEN", "TOKEN_FILE", "LOG"] {
         command.env_remove(format!("MEANWHILE_{variable}"));
@@ -159,7 +159,10 @@ fn checking_finds_what_starting_would_and_starts_nothing() {
     assert!(meanwhile(folder.path(), &["check"], &[]).status.success());
     for (text, expected) in [
         ("[server]\nlisten = \"0.0.0.0:8000\"", "meanwhile: `server.listen`: "),
-        ("[joins.a]\nparts.b.source = \"c\"", "meanwhile: m.toml:2:7: `joins.a.parts.b`: there is no source `c`"),
+        (
+            "[joins.a]\nparts.b.source = \"c\"",
+            "meanwhile: m.toml:2:18: `joins.a.parts.b.source`: there is no source `c`",
+        ),
         (
             "[sources.a]\ntype = \"http\"\nurl = \"${NO_SUCH_VARIABLE}\"",
             "meanwhile: m.toml:3:7: `sources.a.url`: needs",

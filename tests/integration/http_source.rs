@@ -1,6 +1,7 @@
 //! HTTP sources against a real server that misbehaves in every way we know.
 
 use std::{
+    env::VarError,
     fs,
     process::{Command, Stdio},
     sync::Arc,
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    peer::Peer,
+    peer::{Peer, Request},
     server::{Server, data, post as post_to, subscribe},
 };
 
@@ -29,7 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn build(clock: impl Clock, config: &str) -> Result<Sources, ConfigError> {
     let clock: Arc<dyn Clock> = Arc::new(clock);
-    let variable = |name: &str| (name == "TOKEN").then(|| "hunter2-token".to_owned());
+    let variable = |name: &str| match name {
+        "TOKEN" => Ok("hunter2-token".to_owned()),
+        _ => Err(VarError::NotPresent),
+    };
     let config = Config::parse_with("m.toml", config, &variable)?;
     assert!(!format!("{config:?}").contains("hunter2"));
     build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1))
@@ -140,8 +144,15 @@ async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
         ("/compressed", lines, ErrorCode::Unavailable, "compressed, which was not asked for"),
         ("/text/%7B%22a%22:", "", ErrorCode::Unavailable, "was answered with what is not JSON: "),
         ("/text/1,2", "", ErrorCode::Unavailable, "what is not JSON: "),
-        ("/text/", "", ErrorCode::Unavailable, "what is not JSON: "),
-        ("/broken-line", lines, ErrorCode::Unavailable, "what is not JSON, on line 2: "),
+        ("/text/", "", ErrorCode::Unavailable, "was answered without content (status 200 OK)"),
+        ("/no-content", "", ErrorCode::Unavailable, "was answered without content (status 204 No Content)"),
+        ("/broken-line", lines, ErrorCode::Unavailable, "was answered on line 2 with what is not JSON: "),
+        ("/text/1e999999", "", ErrorCode::Unavailable, "was answered with JSON that not everybody can read: number"),
+        ("/text/1e999999", lines, ErrorCode::Unavailable, "on line 1 with JSON that not everybody can read: "),
+        ("/lone-surrogate", "", ErrorCode::Unavailable, "JSON that not everybody can read: "),
+        ("/nested", "", ErrorCode::Unavailable, "JSON that not everybody can read: recursion limit exceeded"),
+        ("/nested", lines, ErrorCode::Unavailable, "JSON that not everybody can read: recursion limit exceeded"),
+        ("/long-location", "max_retries = 0", ErrorCode::Unavailable, "to its server: "),
         ("/status/500", "", ErrorCode::Unavailable, "was answered with status 500"),
         ("/status/401", "", ErrorCode::Unavailable, "was answered with status 401"),
         ("/status/404", "", ErrorCode::NotFound, "was answered with status 404"),
@@ -149,6 +160,7 @@ async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
         let error = one(&peer, path, more).await.unwrap_err();
         assert_eq!(error.code, code, "{path}: {error}");
         assert!(error.message.starts_with("source `api` ") && error.message.contains(expected), "{path}: {error}");
+        assert!(error.message.len() < 400, "{path}: {error}");
         assert!(
             !error.message.contains("secret") && !error.message.contains(&peer.address.to_string()),
             "{path}: {error}"
@@ -156,6 +168,37 @@ async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
     }
     assert_eq!(one(&peer, "/bytes/1000", "max_bytes = 1000").await.unwrap().len(), 1);
     assert_eq!(one(&peer, "/lines/long", "format = \"ndjson\"\nmax_row_bytes = 100").await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn no_row_and_a_mark_of_the_byte_order_are_no_errors() {
+    let peer = Peer::start().await;
+    assert_eq!(one(&peer, "/no-content", "format = \"ndjson\"").await.unwrap(), [] as [Value; 0]);
+    for more in ["", "format = \"ndjson\""] {
+        assert_eq!(one(&peer, "/byte-order-mark", more).await.unwrap(), [json!({ "n": 1 })]);
+    }
+}
+
+#[tokio::test]
+async fn a_slash_that_stands_twice_is_asked_twice() {
+    let peer = Peer::start().await;
+    assert_eq!(one(&peer, "//echo", "").await.unwrap().len(), 1);
+    assert_eq!(peer.requests()[0].path, "//echo");
+}
+
+#[tokio::test]
+async fn a_header_is_sent_once_and_what_is_accepted_is_told_everybody() {
+    let (peer, other) = (Peer::start().await, Peer::start().await);
+    let more =
+        "method = \"POST\"\nbody = 1\nheaders = { content-type = \"application/vnd.x+json\", accept = \"text/x\" }";
+    one(&peer, &format!("/redirect/303/{}", other.url("/json")), more).await.unwrap();
+    let sent = |request: &Request, name: &str| -> Vec<String> {
+        request.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    };
+    let (first, second) = (&peer.requests()[0], &other.requests()[0]);
+    assert_eq!(sent(first, "content-type"), ["application/vnd.x+json"]);
+    assert_eq!(sent(first, "accept"), ["text/x"]);
+    assert_eq!((sent(second, "content-type"), sent(second, "accept")), (vec![], vec!["application/json".to_owned()]));
 }
 
 #[tokio::test]
@@ -401,6 +444,10 @@ async fn what_does_not_fit_is_refused_when_the_configuration_is_read() {
         ("url = \"http://h/\"\nformat = \"xml\"", "must be \"json\" or \"ndjson\""),
         ("url = \"http://h/\"\nheaders = { \"a b\" = \"x\" }", "`a b` cannot be the name of a header"),
         ("url = \"http://h/\"\nheaders = { host = \"x\" }", "the header `host` is not for the configuration"),
+        (
+            "url = \"http://h/\"\nheaders = { authorization = \"a\", Authorization = \"b\" }",
+            "the header `Authorization` is there twice",
+        ),
         ("url = \"http://h/\"\nheaders.a = 1", "`sources.api.headers.a`: must be a text in quotes, not a number"),
         ("url = \"http://h/${NONE}\"", "`sources.api.url`: needs the environment variable `NONE`"),
         ("url = \"http://h/\"\nmax_redirect = 1", "did you mean `max_redirects`?"),

@@ -223,22 +223,29 @@ async fn a_configuration_whose_joins_cannot_run_is_refused_with_its_place() {
     for (change, expected) in [
         (
             ("depends_on = [\"customer\"]", "depends_on = [\"customr\"]"),
-            "32:19: `joins.shop.parts.orders`: part `orders` depends on `customr`",
+            "m.toml:34:15: `joins.shop.parts.orders.depends_on`: part `orders` depends on `customr`",
         ),
         (
             ("source = \"customer\"\nrequired", "source = \"customr\"\nrequired"),
-            "`joins.shop.parts.customer`: there is no source `customr`",
+            "m.toml:29:10: `joins.shop.parts.customer.source`: there is no source `customr`",
         ),
         (
             ("required = true\nargs", "required = true\ndepends_on = [\"orders\"]\nargs"),
-            "its parts wait for each other: customer → orders → customer",
+            "m.toml:35:15: `joins.shop.parts.orders.depends_on`: its parts wait for each other: customer → orders → customer",
         ),
         (
             ("\"$args.name\"", "\"$arg.name\""),
             "`joins.shop.parts.customer.args.name`: is not a jq filter: there is no variable `$arg`",
         ),
         (("args.name = \"$args.name\"", ""), "source `customer` needs the arg `name`: add `args.name`"),
-        (("args.name = \"$args.name\"", "args.nam = \"1\""), "source `customer` has no arg `nam`; its args: name"),
+        (
+            ("args.name = \"$args.name\"", "args.nam = \"1\""),
+            "m.toml:31:12: `joins.shop.parts.customer.args.nam`: source `customer` has no arg `nam`; its args: name",
+        ),
+        (
+            ("args.name = \"$args.name\"", "args.name = 1"),
+            "m.toml:31:13: `joins.shop.parts.customer.args.name`: must be a jq expression in quotes, such as \"$args.id\", not 1",
+        ),
         (("depends_on", "depend_on"), "`joins.shop.parts.orders.depend_on`: unknown key; did you mean `depends_on`?"),
         (
             ("args.customer = \"text\"\n", ""),

@@ -30,6 +30,7 @@ mod programs;
 mod protocol_map;
 mod raw_http;
 mod resume;
+mod secrets;
 mod sources;
 mod sqlite_store;
 mod sse;

@@ -37,7 +37,7 @@ impl Programs {
     async fn with(options: TaskOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let store = SqliteStore::open(&folder.path().join("data"), &SqliteOptions::default(), clock.clone()).unwrap();
+        let store = SqliteStore::open(folder.path().join("data"), &SqliteOptions::default(), clock.clone()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
         let manager = TaskManager::open(store, clock, options, JournalOptions::default(), 1).await.unwrap();
         Self { manager, folder }
@@ -46,7 +46,7 @@ impl Programs {
     /// Registers a program as the kind of this name.
     fn register(&self, name: &str, command: &[&str], change: impl FnOnce(&mut ProgramOptions)) {
         let mut options = ProgramOptions::new(CommandTemplate::parse(command).unwrap());
-        options.folder = self.folder.path().to_owned();
+        options.folder = self.folder.path().into();
         change(&mut options);
         let guard = GuardExecutable::at(env!("CARGO_BIN_EXE_meanwhile"));
         let job = Arc::new(ProgramJob::new(options, guard));

@@ -4,12 +4,14 @@ use std::{
     collections::BTreeMap,
     fs::File as Opened,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use axum::body::Bytes;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha384};
+
+use crate::as_written::AsWritten;
 
 /// The largest file that is read from a folder; GraphiQL's script is 1 MiB.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -94,14 +96,14 @@ pub(super) fn install_command(folder: &str) -> String {
 }
 
 /// Reads all files from a folder, or from the `node_modules` in it.
-pub(super) fn load(folder: &Path) -> Result<Vec<Loaded>, String> {
+pub(super) fn load(folder: &AsWritten<PathBuf>) -> Result<Vec<Loaded>, String> {
     let modules = folder.join("node_modules");
-    let root = if modules.is_dir() { &modules } else { folder };
+    let root = if modules.expose().is_dir() { &modules } else { folder };
     let load = |file: &'static File| {
         let path = root.join(file.package).join(file.path);
-        let advice = || install_command(&folder.display().to_string());
-        let problem = |what: String| format!("GraphiQL's file {} {what}; get it with: {}", path.display(), advice());
-        let content = read(&path).map_err(|error| match error.kind() {
+        let advice = || install_command(&folder.to_string());
+        let problem = |what: String| format!("GraphiQL's file {path} {what}; get it with: {}", advice());
+        let content = read(path.expose()).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => problem("is missing".to_owned()),
             _ => problem(format!("cannot be read ({error})")),
         })?;
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn an_empty_folder_is_told_which_file_it_lacks_and_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
-        let error = load(folder.path()).unwrap_err();
+        let error = load(&folder.path().into()).unwrap_err();
         assert!(error.contains("graphiql/graphiql.min.css is missing"), "{error}");
         let command = "graphiql@4.1.2 graphql-ws@6.4.2 react@18.3.1 react-dom@18.3.1";
         assert!(error.ends_with(&format!("npm install --prefix {} {command}", folder.path().display())), "{error}");
@@ -147,7 +149,7 @@ mod tests {
             let package = folder.path().join(modules).join("graphiql");
             fs::create_dir_all(&package).unwrap();
             fs::write(package.join("graphiql.min.css"), "body {}").unwrap();
-            let error = load(folder.path()).unwrap_err();
+            let error = load(&folder.path().into()).unwrap_err();
             assert!(error.contains("graphiql.min.css is not the one of graphiql 4.1.2; get it with: npm"), "{error}");
         }
     }
@@ -156,7 +158,7 @@ mod tests {
     fn a_folder_where_a_file_should_be_is_an_error_too() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("graphiql/graphiql.min.css")).unwrap();
-        let error = load(folder.path()).unwrap_err();
+        let error = load(&folder.path().into()).unwrap_err();
         assert!(error.contains("cannot be read"), "{error}");
     }
 

@@ -11,6 +11,8 @@ use crate::{
     source::{Row, SourceError},
 };
 
+/// What some programs write before a text to say that it is UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// An answer up to this size is parsed where it arrives, a larger one on a thread that may block, in bytes.
 const PARSE_AT_ONCE_BYTES: usize = 256 << 10;
 
@@ -43,26 +45,37 @@ async fn whole(mut response: Response, exchange: Arc<Exchange>) -> Result<Row, S
         }
         Err(SourceError::limit(&exchange.source, "max_bytes", format!("{max_bytes} bytes")))
     };
+    let status = response.status();
     within(response.content_length().unwrap_or(0))?;
     let mut body = Vec::new();
     while let Some(bytes) = response.chunk().await.map_err(|error| exchange.broken(&error))? {
         within((body.len() + bytes.len()) as u64)?;
         body.extend_from_slice(&bytes);
     }
+    if body.is_empty() {
+        return Err(exchange.failed(&format!("was answered without content (status {status}), and not with JSON")));
+    }
     let value = if body.len() <= PARSE_AT_ONCE_BYTES {
-        parse(&body)
+        parse(without_mark(&body))
     } else {
-        let parsed = tokio::task::spawn_blocking(move || parse(&body)).await;
-        parsed.unwrap_or_else(|_| Err("it could not be read".to_owned()))
+        let parsed = tokio::task::spawn_blocking(move || parse(without_mark(&body))).await;
+        parsed.unwrap_or_else(|_| Err("what could not be read".to_owned()))
     };
-    let value = value.map_err(|what| exchange.failed(&format!("was answered with what is not JSON: {what}")))?;
+    let value = value.map_err(|what| exchange.failed(&format!("was answered with {what}")))?;
     Ok(Row { value, metadata: None })
 }
 
-/// The error has nothing of the answer in it.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+}
+
+/// The error fits behind "was answered with ", and has nothing of the answer in it.
 fn parse(bytes: &[u8]) -> Result<Json, String> {
-    let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    Json::parse(text).map_err(|error| error.to_string())
+    let text = str::from_utf8(bytes).map_err(|error| format!("what is not JSON: {error}"))?;
+    Json::parse_readable(text).map_err(|error| match Json::parse(text) {
+        Ok(_) => format!("JSON that not everybody can read: {error}"),
+        Err(_) => format!("what is not JSON: {error}"),
+    })
 }
 
 /// Newline-delimited JSON, as it arrives.
@@ -105,17 +118,16 @@ impl Lines {
             };
             self.line += 1;
             self.fits(line.len())?;
-            let bytes = self.buffer[line.clone()].trim_ascii();
+            let bytes = &self.buffer[line.clone()];
+            let bytes = if self.line == 1 { without_mark(bytes) } else { bytes }.trim_ascii();
             self.blank_bytes += (line.len() + 1 - bytes.len()) as u64;
             let max_bytes = self.exchange.max_bytes;
             if self.blank_bytes > max_bytes {
                 return Err(SourceError::limit(&self.exchange.source, "max_bytes", format!("{max_bytes} bytes")));
             }
             if !bytes.is_empty() {
-                let value = parse(bytes).map_err(|what| {
-                    let what = format!("was answered with what is not JSON, on line {}: {what}", self.line);
-                    self.exchange.failed(&what)
-                })?;
+                let value = parse(bytes)
+                    .map_err(|what| self.exchange.failed(&format!("was answered on line {} with {what}", self.line)))?;
                 return Ok(Some(Row { value, metadata: None }));
             }
         }

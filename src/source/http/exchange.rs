@@ -4,7 +4,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, LOCATION},
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
 };
 
 use super::{HttpFormat, HttpMethod};
@@ -12,6 +12,9 @@ use crate::{clock::Clock, error::ErrorCode, model::Json, source::SourceError};
 
 /// How long a request waits before it is sent again, the first time; then twice as long each time, in milliseconds.
 const RETRY_BACKOFF_MS: u64 = 50;
+
+/// What is shown of an error's cause, in bytes.
+const MAX_CAUSE_BYTES: usize = 200;
 
 /// How requests of one source are made.
 pub(super) struct Exchange {
@@ -31,7 +34,7 @@ pub(super) struct Exchange {
 struct Outgoing {
     method: Method,
     url: Url,
-    /// What the configuration says; empty once another host was named.
+    /// With those of the configuration, until another host is named.
     headers: HeaderMap,
     body: Option<Json>,
 }
@@ -61,11 +64,13 @@ impl Exchange {
     async fn attempt(&self, outgoing: &Outgoing) -> Result<Response, SourceError> {
         let mut retries = 0;
         loop {
-            let mut request =
-                self.client.request(outgoing.method.clone(), outgoing.url.clone()).headers(outgoing.headers.clone());
+            let mut request = self.client.request(outgoing.method.clone(), outgoing.url.clone());
+            let mut headers = outgoing.headers.clone();
             if let Some(body) = &outgoing.body {
-                request = request.header(CONTENT_TYPE, "application/json").body(body.as_str().to_owned());
+                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+                request = request.body(body.as_str().to_owned());
             }
+            request = request.headers(headers);
             match request.send().await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_connect() && outgoing.method == Method::GET && retries < self.max_retries => {
@@ -95,7 +100,7 @@ impl Exchange {
             if outgoing.body.is_some() {
                 return Err(self.failed("redirects its request's body to another host, which is not followed"));
             }
-            outgoing.headers.clear();
+            outgoing.headers = plain_headers(self.format);
         }
         outgoing.url = next;
         Ok(())
@@ -130,6 +135,15 @@ impl Exchange {
     }
 }
 
+/// What is sent to everybody.
+pub(super) fn plain_headers(format: HttpFormat) -> HeaderMap {
+    let accept = match format {
+        HttpFormat::Json => "application/json",
+        HttpFormat::NdJson => "application/x-ndjson, application/jsonl",
+    };
+    HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))])
+}
+
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
@@ -141,7 +155,16 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
         bottom = Some(below);
     }
     let cause = bottom.map_or_else(|| "it failed".to_owned(), ToString::to_string);
-    without_host(cause, error.url().and_then(Url::host_str))
+    shortened(without_host(cause, error.url().and_then(Url::host_str)))
+}
+
+/// Some have in them what the server has sent.
+fn shortened(mut cause: String) -> String {
+    if cause.len() > MAX_CAUSE_BYTES {
+        cause.truncate(cause.floor_char_boundary(MAX_CAUSE_BYTES));
+        cause.push('…');
+    }
+    cause
 }
 
 /// Those who check certificates tell for which name.
@@ -162,5 +185,11 @@ mod tests {
         let expected = "certificate not valid for name \"its host\"";
         assert_eq!(without_host(cause, Some("secret.example.com")), expected);
         assert_eq!(without_host("Connection refused".to_owned(), None), "Connection refused");
+    }
+
+    #[test]
+    fn a_long_cause_is_shortened() {
+        assert_eq!(shortened("é".repeat(100)), "é".repeat(100));
+        assert_eq!(shortened("é".repeat(1000)), "é".repeat(100) + "…");
     }
 }

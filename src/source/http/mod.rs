@@ -11,9 +11,12 @@ mod target;
 use std::{fmt, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use self::{exchange::Exchange, target::Target};
+use self::{
+    exchange::{Exchange, plain_headers},
+    target::Target,
+};
 use super::{
     ArgDefinition, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType, ThisServer,
     template::JsonTemplate,
@@ -248,11 +251,7 @@ impl Source for HttpSource {
 }
 
 fn headers(options: &HttpSourceOptions) -> Result<HeaderMap, String> {
-    let accept = match options.format {
-        HttpFormat::Json => "application/json",
-        HttpFormat::NdJson => "application/x-ndjson, application/jsonl",
-    };
-    let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+    let mut configured = HeaderMap::new();
     for (name, value) in &options.headers {
         let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` cannot be the name of a header"))?;
         if [reqwest::header::HOST, reqwest::header::CONTENT_LENGTH, reqwest::header::TRANSFER_ENCODING]
@@ -263,7 +262,11 @@ fn headers(options: &HttpSourceOptions) -> Result<HeaderMap, String> {
         let mut value = HeaderValue::try_from(value.expose())
             .map_err(|_| format!("the value of the header `{name}` has characters that a header cannot have"))?;
         value.set_sensitive(true);
-        headers.insert(header, value);
+        if configured.insert(header, value).is_some() {
+            return Err(format!("the header `{name}` is there twice: remove one"));
+        }
     }
+    let mut headers = plain_headers(options.format);
+    headers.extend(configured);
     Ok(headers)
 }

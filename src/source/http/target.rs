@@ -55,7 +55,7 @@ impl Target {
             return Err("its `url` has a `#`: what stands behind it is never sent, so remove it".to_owned());
         }
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-        let segments = path.trim_start_matches('/').split('/').map(|text| pieces(text, args));
+        let segments = path.strip_prefix('/').unwrap_or(path).split('/').map(|text| pieces(text, args));
         let pairs = query.into_iter().flat_map(|query| query.split('&')).map(|text| pieces(text, args));
         Ok(Self { origin, segments: segments.collect::<Result<_, _>>()?, pairs: pairs.collect::<Result<_, _>>()? })
     }
@@ -234,6 +234,8 @@ mod tests {
         assert_eq!(url("".into()), "http://h/?a=1&q=&b=2");
         assert_eq!(url(1.5.into()), "http://h/?a=1&q=1.5&b=2");
         assert_eq!(fill("http://h?q={q}", &[("q", Value::Null)]).unwrap(), "http://h/");
+        assert_eq!(fill("http://h//a", &[]).unwrap(), "http://h//a");
+        assert_eq!(fill("http://h", &[]).unwrap(), "http://h/");
     }
 
     #[test]

@@ -1,15 +1,11 @@
 //! The file and the statement: opening it so that nothing can be written, and checking what is to run.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{fs, io, path::PathBuf, thread, time::Duration};
 
 use rusqlite::{Connection, ErrorCode as SqliteCode, OpenFlags, Statement, limits::Limit};
 
 use super::render::repeated_column;
+use crate::as_written::AsWritten;
 
 /// Steps of SQLite's machine between two looks at whether the rows are still wanted: some microseconds.
 const STEPS_BETWEEN_CHECKS: i32 = 1000;
@@ -23,7 +19,7 @@ const LOCK_PAUSES_MS: [u64; 8] = [1, 2, 5, 10, 15, 20, 25, 50];
 /// A query on a file.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
-    file: PathBuf,
+    file: AsWritten<PathBuf>,
     query: String,
     max_row_bytes: usize,
     /// How long another program's lock is waited for.
@@ -48,7 +44,7 @@ pub(super) enum Trouble {
 }
 
 impl Database {
-    pub(super) fn new(file: PathBuf, query: String, max_row_bytes: usize, lock_wait: Duration) -> Self {
+    pub(super) fn new(file: AsWritten<PathBuf>, query: String, max_row_bytes: usize, lock_wait: Duration) -> Self {
         Self { file, query, max_row_bytes, lock_wait }
     }
 
@@ -130,14 +126,14 @@ impl Database {
 
     /// The file's absolute path: SQLite would take a relative one that begins with `file:` as an URI.
     fn file(&self) -> Result<PathBuf, Trouble> {
-        let shown = self.file.display();
-        match fs::metadata(&self.file) {
+        let (file, shown) = (self.file.expose(), &self.file);
+        match fs::metadata(file) {
             Ok(metadata) if metadata.is_dir() => Err(Trouble::File(format!("needs a file, but {shown} is a folder"))),
             // Opening a pipe would wait until somebody writes into it.
             Ok(metadata) if !metadata.is_file() => {
                 Err(Trouble::File(format!("needs a file, but {shown} is a pipe or a device")))
             }
-            Ok(_) => std::path::absolute(&self.file)
+            Ok(_) => std::path::absolute(file)
                 .map_err(|error| Trouble::File(format!("cannot find its file {shown}: {error}"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Trouble::File(format!("needs the file {shown}, which does not exist")))
@@ -148,7 +144,7 @@ impl Database {
 
     /// Says what an error of SQLite means for a query that only reads.
     pub(super) fn trouble(&self, error: &rusqlite::Error) -> Trouble {
-        let file = Path::display(&self.file);
+        let file = &self.file;
         match error.sqlite_error_code() {
             Some(SqliteCode::TooBig) => Trouble::TooLarge,
             Some(SqliteCode::DatabaseBusy | SqliteCode::DatabaseLocked) => {
@@ -161,18 +157,18 @@ impl Database {
                 | SqliteCode::SystemIoFailure
                 | SqliteCode::PermissionDenied
                 | SqliteCode::ReadOnly,
-            ) => Trouble::File(format!("cannot read its file {file}: {}", reason(error))),
-            _ => Trouble::Query(format!("cannot run its query on {file}: {}", reason(error))),
+            ) => Trouble::File(format!("cannot read its file {file}: {}", self.reason(error))),
+            _ => Trouble::Query(format!("cannot run its query on {file}: {}", self.reason(error))),
         }
     }
-}
 
-/// SQLite's own words, on one line and without the query.
-fn reason(error: &rusqlite::Error) -> String {
-    match error {
-        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
-        error => error.to_string(),
+    /// SQLite's own words, on one line and without the query.
+    fn reason(&self, error: &rusqlite::Error) -> String {
+        self.file.hide_in(&match error {
+            rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+            rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+            error => error.to_string(),
+        })
     }
 }
 
@@ -184,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shop.db");
         Connection::open(&file).unwrap().execute_batch("CREATE TABLE item (id INTEGER, name TEXT)").unwrap();
-        Database::new(file, query.to_owned(), 1000, Duration::ZERO).check()
+        Database::new(file.into(), query.to_owned(), 1000, Duration::ZERO).check()
     }
 
     #[test]
@@ -221,8 +217,9 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_another_trouble() {
         let folder = tempfile::tempdir().unwrap();
-        let at =
-            |file: PathBuf| Database::new(file, "SELECT 1 FROM sqlite_schema".to_owned(), 1000, Duration::ZERO).check();
+        let at = |file: PathBuf| {
+            Database::new(file.into(), "SELECT 1 FROM sqlite_schema".to_owned(), 1000, Duration::ZERO).check()
+        };
         let text = folder.path().join("notes.txt");
         fs::write(&text, "not a database, but long enough to look at ".repeat(100)).unwrap();
         for (file, expected) in [
@@ -241,7 +238,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shop.db");
         Connection::open(&file).unwrap().execute_batch("CREATE TABLE item (id)").unwrap();
-        let connection = Database::new(file, String::new(), 1000, Duration::ZERO).open(|| false).unwrap();
+        let connection = Database::new(file.into(), String::new(), 1000, Duration::ZERO).open(|| false).unwrap();
         assert!(connection.execute("INSERT INTO item VALUES (1)", []).is_err());
         assert!(connection.execute("ATTACH ':memory:' AS other", []).is_err());
     }

@@ -30,9 +30,9 @@ use self::{
     render::{RenderError, Renderer},
 };
 use super::{ArgDefinition, ArgType, Args, Gives, Row, Source, SourceError, SourceInfo, SourceLimits, SourceType};
-use crate::error::ErrorCode;
+use crate::{as_written::AsWritten, error::ErrorCode};
 
-/// How long another program's lock on the file is waited for, within the source's `timeout_ms`, in milliseconds.
+/// How long another program's lock on the file is waited for, in milliseconds.
 const MAX_LOCK_WAIT_MS: u64 = 5_000;
 
 /// What an [`SqlSource`] reads, and its limits.
@@ -41,7 +41,7 @@ pub struct SqlOptions {
     /// What it gives, for people.
     pub description: Option<String>,
     /// The SQLite file. It is never written; beside one in WAL mode SQLite keeps files of its own.
-    pub file: PathBuf,
+    pub file: AsWritten<PathBuf>,
     /// One statement that reads. Args stand in it as `:name` and are bound, never spliced.
     pub query: String,
     /// Its args, all that stand in the query. None at all: those of the query, of any type, all to be given.
@@ -54,7 +54,7 @@ pub struct SqlOptions {
 
 impl SqlOptions {
     /// With the default limits.
-    pub fn new(file: impl Into<PathBuf>, query: impl Into<String>) -> Self {
+    pub fn new(file: impl Into<AsWritten<PathBuf>>, query: impl Into<String>) -> Self {
         Self {
             description: None,
             file: file.into(),
@@ -91,7 +91,7 @@ impl SqlSource {
         };
         let limits = options.limits;
         let threads = Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
-        let lock_wait = Duration::from_millis(limits.timeout_ms.min(MAX_LOCK_WAIT_MS));
+        let lock_wait = Duration::from_millis(lock_wait_ms(limits.timeout_ms));
         let database = Database::new(options.file, options.query, options.max_row_bytes, lock_wait);
         let info = SourceInfo {
             name: name.into(),
@@ -117,6 +117,11 @@ impl SqlSource {
             SourceError { code, ..trouble.of_source(&self.info.name, &self.database) }
         })
     }
+}
+
+/// How long a lock is waited for by a source with this timeout: so much less that the error can say that it was a lock.
+fn lock_wait_ms(timeout_ms: u64) -> u64 {
+    (timeout_ms - timeout_ms / 4).min(MAX_LOCK_WAIT_MS)
 }
 
 impl Source for SqlSource {

@@ -93,7 +93,9 @@ fn args_that_do_not_fit_are_reported_before_anything_runs() {
 fn a_missing_file_names_the_source_and_the_file() {
     run(async {
         let shop = Shop::new();
-        let source = shop.source_with("SELECT 1 AS one", |options| options.file.set_file_name("other.db"));
+        let source = shop.source_with("SELECT 1 AS one", |options| {
+            options.file = options.file.expose().with_file_name("other.db").into();
+        });
         let error = rows(&source, "{}").await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);
         assert!(error.message.contains("`shop`") && error.message.contains("other.db"), "{error}");
@@ -258,6 +260,14 @@ fn a_file_that_stays_locked_is_unavailable() {
 }
 
 #[test]
+fn a_lock_is_given_up_before_the_row_is_late() {
+    for timeout_ms in [4, 100, 5000, 5001, 86_400_000] {
+        assert!(lock_wait_ms(timeout_ms) < timeout_ms, "{timeout_ms}");
+    }
+    assert_eq!(lock_wait_ms(10_000), MAX_LOCK_WAIT_MS);
+}
+
+#[test]
 fn a_lock_that_goes_away_is_waited_for() {
     run(async {
         let shop = Shop::new();
@@ -278,7 +288,8 @@ fn dropping_the_stream_ends_the_wait_for_a_lock() {
         let writer = Connection::open(shop.folder.path().join("shop.db")).unwrap();
         writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
         let hour = Duration::from_secs(3600);
-        let database = Database::new(shop.folder.path().join("shop.db"), "SELECT 1 FROM item".to_owned(), 100, hour);
+        let database =
+            Database::new(shop.folder.path().join("shop.db").into(), "SELECT 1 FROM item".to_owned(), 100, hour);
         let values = Values::new("shop", &[], &Args::none()).unwrap();
         let read = Read { source: "shop".into(), database: Arc::new(database), values };
         let (sender, mut receiver) = buffer();

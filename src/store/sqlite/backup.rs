@@ -9,6 +9,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 
 use super::open::{DATABASE_FILE, VERSION};
+use crate::as_written::AsWritten;
 
 /// What a backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +24,16 @@ pub struct Backup {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// There is no database, or it cannot be read.
-    #[error("cannot read the database {}: {problem}; name the data folder with --data DIR", .database.display())]
+    #[error("cannot read the database {database}: {problem}; name the data folder with --data DIR")]
     Source {
         /// Where it should be.
-        database: PathBuf,
+        database: AsWritten<PathBuf>,
         /// What is wrong.
         problem: String,
     },
     /// It was written by a newer program.
-    #[error("the database {} was written by a newer meanwhile: make the backup with that one", .0.display())]
-    TooNew(PathBuf),
+    #[error("the database {} was written by a newer meanwhile: make the backup with that one", .0)]
+    TooNew(AsWritten<PathBuf>),
     /// There is something in the backup's place, which is left as it is.
     #[error("{} is there already: choose another name for the backup, or move that file away", .0.display())]
     Exists(PathBuf),
@@ -53,7 +54,7 @@ pub enum BackupError {
 /// The copy is a database as it would be in a data folder, checked and on disk when this returns. It is a *store of its
 /// own*, with this `generation`: event cursors of the original are not valid there, because what happens in the one is
 /// unknown in the other. What was running is found lost when a server starts on it, and runs again.
-pub fn backup(folder: &Path, file: &Path, generation: u64) -> Result<Backup, BackupError> {
+pub fn backup(folder: &AsWritten<PathBuf>, file: &Path, generation: u64) -> Result<Backup, BackupError> {
     let source = open(folder)?;
     let target =
         |problem: &dyn std::fmt::Display| BackupError::Target { file: file.to_owned(), problem: problem.to_string() };
@@ -66,7 +67,7 @@ pub fn backup(folder: &Path, file: &Path, generation: u64) -> Result<Backup, Bac
     name.push(".partial");
     let partial = PathBuf::from(name);
     let copied = copy(&source, &partial, generation).map_err(|error| target(&error)).and_then(|tasks| {
-        let bytes = publish(&folder.join(DATABASE_FILE), &partial, file).map_err(|error| target(&error))?;
+        let bytes = publish(folder.join(DATABASE_FILE).expose(), &partial, file).map_err(|error| target(&error))?;
         Ok(Backup { tasks, bytes })
     });
     if copied.is_err() {
@@ -77,16 +78,16 @@ pub fn backup(folder: &Path, file: &Path, generation: u64) -> Result<Backup, Bac
     copied
 }
 
-fn open(folder: &Path) -> Result<Connection, BackupError> {
+fn open(folder: &AsWritten<PathBuf>) -> Result<Connection, BackupError> {
     let database = folder.join(DATABASE_FILE);
     let unreadable = |problem: &dyn std::fmt::Display| BackupError::Source {
         database: database.clone(),
-        problem: problem.to_string(),
+        problem: database.hide_in(&problem.to_string()),
     };
-    fs::metadata(&database).map_err(|error| unreadable(&error))?;
+    fs::metadata(database.expose()).map_err(|error| unreadable(&error))?;
     // A database with a write-ahead log cannot always be read by who may only read.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&database, flags).map_err(|error| unreadable(&error))?;
+    let connection = Connection::open_with_flags(database.expose(), flags).map_err(|error| unreadable(&error))?;
     let version: u32 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| unreadable(&error))?;
     if version > VERSION {

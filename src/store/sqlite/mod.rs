@@ -18,7 +18,7 @@ mod tasks;
 mod writer;
 
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -34,6 +34,7 @@ use super::{
     StatisticsQuery, Store, StoreError, SweepQuery, Swept, TaskFilter, TaskPage, TaskQuery, feed::FeedSender,
 };
 use crate::{
+    as_written::AsWritten,
     clock::Clock,
     model::{NewTask, Outcome, Seq, Task, TaskId, TaskStatus},
 };
@@ -89,9 +90,13 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the store in the folder `path`, or makes one there.
-    pub fn open(path: &Path, options: &SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub fn open(
+        folder: impl Into<AsWritten<PathBuf>>,
+        options: &SqliteOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let mut random = options.seed.map_or_else(rand::make_rng::<StdRng>, StdRng::seed_from_u64);
-        let folder = Folder::open(path, options.vfs.clone())?;
+        let folder = Folder::open(&folder.into(), options.vfs.clone())?;
         let connection = folder.writer()?;
         let unusable = |error: rusqlite::Error| folder.unusable(&error);
         if let Some(pages) = options.max_pages {

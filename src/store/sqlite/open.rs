@@ -3,12 +3,12 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
-use crate::store::OpenError;
+use crate::{as_written::AsWritten, store::OpenError};
 
 /// The database in the data folder.
 pub(super) const DATABASE_FILE: &str = "meanwhile.db";
@@ -35,7 +35,7 @@ const WAL_LIMIT_BYTES: i64 = 64 << 20;
 /// A data folder that this process has to itself.
 #[derive(Debug)]
 pub(super) struct Folder {
-    database: PathBuf,
+    database: AsWritten<PathBuf>,
     vfs: Option<String>,
     /// Unlocked when dropped, also when the process is killed.
     _lock: File,
@@ -43,36 +43,33 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Makes the folder where there is none, and locks it.
-    pub(super) fn open(path: &Path, vfs: Option<String>) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &AsWritten<PathBuf>, vfs: Option<String>) -> Result<Self, OpenError> {
         let unusable = |what: &str, error: &io::Error| {
             OpenError::Unusable(format!(
-                "cannot {what} in the data folder {}: {error}; choose a folder this user may write to with --data DIR",
-                path.display()
+                "cannot {what} in the data folder {path}: {error}; choose a folder this user may write to with --data DIR"
             ))
         };
-        if path.is_file() {
+        if path.expose().is_file() {
             return Err(OpenError::Unusable(format!(
-                "the data folder {} is a file; choose a folder with --data DIR",
-                path.display()
+                "the data folder {path} is a file; choose a folder with --data DIR"
             )));
         }
-        fs::create_dir_all(path).map_err(|error| unusable("make or enter a folder", &error))?;
+        fs::create_dir_all(path.expose()).map_err(|error| unusable("make or enter a folder", &error))?;
         let lock = File::options()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .open(path.join(LOCK_FILE))
+            .open(path.join(LOCK_FILE).expose())
             .map_err(|error| unusable("write", &error))?;
         match lock.try_lock() {
             // An absolute path: SQLite would take a relative one that begins with `file:` as an URI.
-            Ok(()) => match std::path::absolute(path.join(DATABASE_FILE)) {
+            Ok(()) => match path.join(DATABASE_FILE).try_map(std::path::absolute) {
                 Ok(database) => Ok(Self { database, vfs, _lock: lock }),
                 Err(error) => Err(unusable("find the database", &error)),
             },
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(format!(
-                "the data folder {} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR",
-                path.display()
+                "the data folder {path} is in use by another meanwhile process; stop that one, or choose another folder with --data DIR"
             ))),
             Err(TryLockError::Error(error)) => Err(unusable("lock a file", &error)),
         }
@@ -94,7 +91,7 @@ impl Folder {
             return Err(OpenError::Unusable(format!(
                 "cannot write the database {}: this user may only read it; change its permissions or its owner, or choose \
                  another folder with --data DIR",
-                self.database.display()
+                self.database
             )));
         }
         self.migrate(&mut connection)?;
@@ -113,8 +110,8 @@ impl Folder {
     fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match &self.vfs {
-            None => Connection::open_with_flags(&self.database, flags)?,
-            Some(vfs) => Connection::open_with_flags_and_vfs(&self.database, flags, vfs.as_str())?,
+            None => Connection::open_with_flags(self.database.expose(), flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(self.database.expose(), flags, vfs.as_str())?,
         };
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         // A compiled statement stays as it is, whatever is bound to it: otherwise some are compiled anew at each use.
@@ -131,7 +128,7 @@ impl Folder {
         if !ours {
             return Err(OpenError::Unusable(format!(
                 "{} is a database, but not one of meanwhile; choose another folder with --data DIR",
-                self.database.display()
+                self.database
             )));
         }
         let version: u32 = pragma(connection, "user_version").map_err(|e| self.unusable(&e))?;
@@ -139,7 +136,7 @@ impl Folder {
             return Err(OpenError::TooNew(format!(
                 "the database {} was written by a newer meanwhile (schema {version}; this program knows {VERSION}); \
                  install that version, or choose another folder with --data DIR",
-                self.database.display()
+                self.database
             )));
         }
         for (target, migration) in MIGRATIONS.iter().filter(|(target, _)| *target > version) {
@@ -159,11 +156,11 @@ impl Folder {
         // Without the statement: it says nothing to who reads this.
         let reason = match error {
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
-            error => error.to_string(),
+            error => self.database.hide_in(&error.to_string()),
         };
         OpenError::Unusable(format!(
             "cannot use the database {}: {reason}; check the folder's permissions and free space, or choose another with --data DIR",
-            self.database.display()
+            self.database
         ))
     }
 }

@@ -55,9 +55,10 @@ impl ProgramJob {
         let mut environment = self.options.environment();
         environment.push(("MEANWHILE_TASK".into(), ctx.task().to_string().into()));
         environment.push(("MEANWHILE_ATTEMPT".into(), ctx.attempt().to_string().into()));
-        let (folder, leftover_grace_ms) = (self.options.folder.clone(), self.options.leftover_grace_ms);
+        let (folder, leftover_grace_ms) = (self.options.folder.expose().clone(), self.options.leftover_grace_ms);
+        let shown_folder = self.options.folder.to_string();
         let lock = opened.guard(ctx.task());
-        Ok(Launch { command, folder, environment, input, lock, leftover_grace_ms })
+        Ok(Launch { command, folder, shown_folder, environment, input, lock, leftover_grace_ms })
     }
 }
 

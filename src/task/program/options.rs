@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::CommandTemplate;
-use crate::{model::LogLevel, secret::Secret};
+use crate::{as_written::AsWritten, model::LogLevel, secret::Secret};
 
 /// A program as the work of a kind: what is run, and what its output and its end mean. Each limit's name carries its
 /// unit.
@@ -13,7 +13,7 @@ pub struct ProgramOptions {
     /// What is run.
     pub command: CommandTemplate,
     /// Where it runs.
-    pub folder: PathBuf,
+    pub folder: AsWritten<PathBuf>,
     /// Variables of its environment.
     pub environment: Vec<(String, Secret)>,
     /// Further variables that it gets as the server has them. Others of the server are not passed on: they may hold
@@ -39,7 +39,7 @@ impl ProgramOptions {
     pub fn new(command: CommandTemplate) -> Self {
         Self {
             command,
-            folder: PathBuf::from("."),
+            folder: ".".into(),
             environment: Vec::new(),
             pass_environment: Vec::new(),
             success_exit_codes: vec![0],
@@ -58,8 +58,8 @@ impl ProgramOptions {
 
     /// Whether the program and its folder are there; what is missing otherwise.
     pub fn check(&self) -> Result<(), String> {
-        if !self.folder.is_dir() {
-            return Err(format!("its folder {} is not there", self.folder.display()));
+        if !self.folder.expose().is_dir() {
+            return Err(format!("its folder {} is not there", self.folder));
         }
         let program = Path::new(self.command.program());
         let is_there = if program.components().count() > 1 {

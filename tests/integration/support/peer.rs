@@ -117,6 +117,14 @@ impl Peer {
             }
             ["loop", ..] => write(socket, 302, "location: /loop\r\n", "").await,
             ["nowhere", ..] => write(socket, 302, "", "").await,
+            ["long-location", ..] => {
+                let host = "x".repeat(50_000);
+                write(socket, 302, &format!("location: http://{host}/\r\n"), "").await
+            }
+            ["no-content", ..] => socket.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.is_ok(),
+            ["byte-order-mark", ..] => write(socket, 200, "", "\u{feff}{\"n\":1}").await,
+            ["lone-surrogate", ..] => write(socket, 200, "", r#"["\ud800"]"#).await,
+            ["nested", ..] => write(socket, 200, "", &("[".repeat(100_000) + &"]".repeat(100_000))).await,
             ["lines", "long"] => write(socket, 200, "", &format!("1\n\"{}\"\n2\n", "x".repeat(98))).await,
             ["lines", ..] => {
                 let lines = "{\"n\":1}\r\n\n  {\"n\":2}\n{\"n\":3}";

@@ -13,6 +13,8 @@ pub(in crate::task::program) struct Launch {
     pub(in crate::task::program) command: Vec<OsString>,
     /// Where it runs.
     pub(in crate::task::program) folder: PathBuf,
+    /// What messages call that.
+    pub(in crate::task::program) shown_folder: String,
     /// All that its environment has. May hold secrets.
     pub(in crate::task::program) environment: Vec<(OsString, OsString)>,
     /// What it reads from stdin.

@@ -268,10 +268,10 @@ async fn terminated(signals: &mut [unix::Signal]) {
 
 /// Starts the program, and leaves its stdout and stderr to it.
 fn start(launch: Launch) -> io::Result<Pid> {
-    let Launch { command, folder, environment, input, .. } = launch;
+    let Launch { command, folder, shown_folder, environment, input, .. } = launch;
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     if !folder.is_dir() {
-        let message = format!("its folder {} is not there", folder.display());
+        let message = format!("its folder {shown_folder} is not there");
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
     }
     // Found from here, not from its folder.
