@@ -64,6 +64,7 @@ conforms! {
     no_attempt_begins_after_the_deadline_however_many_tasks_are_overdue
     cancelling_is_immediate_when_pending_and_a_request_when_running
     an_ended_task_can_be_retried_as_a_new_one
+    no_id_is_given_again_after_its_task_was_deleted
     lists_page_both_ways_and_filter
     tasks_by_id_come_in_the_order_asked_for_and_large_ones_a_few_at_a_time
     counting_stops_at_the_cap

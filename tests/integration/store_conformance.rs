@@ -1,6 +1,6 @@
 //! What every store does: a suite that takes any store, by the place it is opened in.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use meanwhile::{
@@ -271,6 +271,26 @@ pub(crate) async fn cancelling_is_immediate_when_pending_and_a_request_when_runn
     assert!(matches!(store.cancel(completed, None).await, Err(StoreError::Conflict(_))));
     let nobody = TaskId::from_i64(7);
     assert_eq!(store.cancel(nobody, None).await, Err(StoreError::NotFound(nobody)));
+}
+
+/// An id names one task for ever, although the clock may stand still, or go back, from one start to the next.
+pub(crate) async fn no_id_is_given_again_after_its_task_was_deleted(place: &impl Place) {
+    let clock = clock();
+    let mut given = HashSet::new();
+    for _ in 0..8 {
+        let store = place.open(&clock);
+        store.recover().await.unwrap();
+        for started in store.start(vec![new_task("k"); 2]).await.unwrap() {
+            assert!(given.insert(started.task.id), "{} was given before", started.task.id);
+        }
+        let attempts = store.claim(&["k".into()], 2.into()).await.unwrap().attempts;
+        for attempt in attempts {
+            store.finish(write(attempt.by, 1, Vec::new()), Outcome::Completed(Json::null())).await.unwrap();
+        }
+        let newest = given.iter().max().copied().unwrap();
+        assert!(store.delete(newest).await.unwrap());
+        store.close().await;
+    }
 }
 
 pub(crate) async fn an_ended_task_can_be_retried_as_a_new_one(place: &impl Place) {

@@ -19,9 +19,10 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("migrations/0001_tasks_and_events.sql")),
     (2, include_str!("migrations/0002_limits.sql")),
     (3, include_str!("migrations/0003_running.sql")),
+    (4, include_str!("migrations/0004_last_task.sql")),
 ];
 /// The schema's version that this program works with.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// Marks the file as one of ours (`PRAGMA application_id`): "MWHL".
 const APPLICATION_ID: i32 = 0x4d57_484c;
 /// Compiled statements kept by each connection.

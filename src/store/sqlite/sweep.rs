@@ -123,6 +123,13 @@ fn remove(transaction: &mut Transaction<'_>, task: &Ended, budget: &mut u64) -> 
     }
     *budget -= 1;
     let id = task.id.as_i64();
+    // Its id is never given again. Where there is a newer task, that one's is above it.
+    transaction
+        .connection
+        .prepare_cached(
+            "UPDATE store SET last_task = ?1 WHERE last_task < ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE id > ?1)",
+        )?
+        .execute([id])?;
     let (kind, tags, from, key): (String, Vec<String>, TaskStatus, Option<String>) = transaction
         .connection
         .prepare_cached(

@@ -230,7 +230,8 @@ impl<R> Drop for Thread<R> {
 
 impl<R: FnMut() -> u32> Thread<R> {
     fn newest_id(&self) -> rusqlite::Result<TaskId> {
-        self.connection.query_row("SELECT coalesce(max(id), 0) FROM task", [], |row| row.get(0)).map(TaskId::from_i64)
+        let newest = "SELECT max((SELECT coalesce(max(id), 0) FROM task), (SELECT last_task FROM store))";
+        self.connection.query_row(newest, [], |row| row.get(0)).map(TaskId::from_i64)
     }
 
     fn run(&mut self, mut requests: mpsc::Receiver<Box<dyn Request>>, mut last_id: TaskId) {
