@@ -1,11 +1,6 @@
 //! What a line on a program's stdout means.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::{Json, LogLevel, Progress};
@@ -131,64 +126,10 @@ impl Object<'_> {
             [("chunk", self.chunk, Message::Chunk as fn(Json) -> Message), ("result", self.result, Message::Result)]
         {
             let Some(value) = value else { continue };
-            if let Err(error) = serde_json::from_str::<Readable>(value.get()) {
-                return Err(format!("not every client could read this `{name}` ({error})"));
-            }
-            messages.push(message(Json::trusted(value.get())));
+            let value = Json::parse_readable(value.get());
+            messages.push(message(value.map_err(|error| format!("`{name}` cannot be read by every client: {error}"))?));
         }
         Ok(messages)
-    }
-}
-
-/// A value that every reader of JSON takes, not only the lenient ones: no half surrogate pairs, no numbers beyond those
-/// of a double, not nested too deep.
-struct Readable;
-
-impl<'de> Deserialize<'de> for Readable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for Readable {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
-        while fields.next_entry::<Self, Self>()?.is_some() {}
-        Ok(self)
     }
 }
 
