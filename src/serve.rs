@@ -20,9 +20,10 @@ use crate::{
     exit::StartError,
     graphql::Api,
     http::{self, HealthCheck, HttpContext, graphiql, graphiql::GraphiqlAssets},
+    model::TaskStatus,
     shutdown::Shutdown,
     source::ThisServer,
-    store::{Store, sqlite::SqliteStore},
+    store::{KindStatistics, OpenError, StatisticsQuery, Store, StoreError, sqlite::SqliteStore},
     task::{TaskManager, jobs},
 };
 
@@ -43,14 +44,19 @@ pub async fn serve(
     let store: Arc<dyn Store> = Arc::new(store);
     this_server.listens_at(reachable(address));
     this_server.has_store(store.clone());
+    let tasks = store.clone();
     let unexpected = |error: &dyn std::fmt::Display| StartError::Unexpected(format!("cannot start: {error}"));
     let manager =
         TaskManager::open(store, clock.clone(), config.tasks.clone(), config.journal.clone(), random.next_u64())
             .await
-            .map_err(|error| unexpected(&error))?;
+            .map_err(|error| match error {
+                StoreError::Full => StartError::Store(OpenError::Unusable(format!("cannot start: {error}"))),
+                error => unexpected(&error),
+            })?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
     register_programs(&config, &manager)?;
     check_kinds(&config, &manager)?;
+    warn_of_stranded(&*tasks, &manager).await;
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());
     let app = app(&config, api, &manager, context.clone()).merge(graphiql);
@@ -79,6 +85,21 @@ pub async fn serve(
     };
     let (_, (), failed) = tokio::join!(server, close, failed);
     failed
+}
+
+/// Says which tasks wait for a kind that is not there any more.
+async fn warn_of_stranded(store: &dyn Store, manager: &TaskManager) {
+    // No more are counted than it takes to say so.
+    let query = StatisticsQuery { kind: None, max_count: 1000, sample: 0 };
+    // A store that cannot be read says so itself.
+    let Ok(kinds) = store.statistics(query).await else { return };
+    let known = manager.kinds();
+    let waits =
+        |kind: &KindStatistics| kind.counts.iter().any(|(status, count)| *status == TaskStatus::Pending && *count > 0);
+    let is_known = |kind: &KindStatistics| known.iter().any(|known| known.name == kind.kind);
+    for kind in kinds.iter().filter(|kind| waits(kind) && !is_known(kind)) {
+        tracing::warn!(kind = %kind.kind, "tasks wait for a kind that is not there any more: configure it, or cancel them");
+    }
 }
 
 /// GraphiQL's pages; none when it is off.

@@ -93,6 +93,8 @@ pub(super) struct CancelTaskInput {
 pub(super) struct RetryTaskInput {
     /// Its id.
     id: ID,
+    /// Names this request: sent again with the same key, it gives the task that it made.
+    idempotency_key: Option<String>,
 }
 
 /// An ended task to be deleted.
@@ -130,6 +132,8 @@ pub(super) struct StartTaskPayload {
 pub(super) struct StartTasksPayload {
     /// The tasks, in the order asked for. They are on disk, and survive any crash.
     tasks: Vec<TaskObject>,
+    /// For each of them, whether it had been started before, under the same idempotency key.
+    existed: Vec<bool>,
 }
 
 /// What `cancelTask` made of the task.
@@ -144,6 +148,8 @@ pub(super) struct CancelTaskPayload {
 pub(super) struct RetryTaskPayload {
     /// The new task; its `retryOf` is the old one.
     task: TaskObject,
+    /// It had been started before, under the same idempotency key.
+    existed: bool,
 }
 
 /// What `deleteTask` deleted.
@@ -193,7 +199,8 @@ impl Mutation {
     ) -> Result<StartTasksPayload, Error> {
         let requests = input.tasks.into_iter().map(Into::into).collect();
         let started = Shared::of(ctx).manager.start_all(requests).await?;
-        Ok(StartTasksPayload { tasks: started.into_iter().map(|started| TaskObject(started.task)).collect() })
+        let (tasks, existed) = started.into_iter().map(|started| (TaskObject(started.task), started.existed)).unzip();
+        Ok(StartTasksPayload { tasks, existed })
     }
 
     /// Cancels a pending task at once, and asks a running one to stop. `CONFLICT` when the task has ended
@@ -214,8 +221,8 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The ended task.")] input: RetryTaskInput,
     ) -> Result<RetryTaskPayload, Error> {
-        let task = Shared::of(ctx).manager.retry(parse_id(&input.id)?).await?;
-        Ok(RetryTaskPayload { task: TaskObject(task) })
+        let started = Shared::of(ctx).manager.retry(parse_id(&input.id)?, input.idempotency_key).await?;
+        Ok(RetryTaskPayload { task: TaskObject(started.task), existed: started.existed })
     }
 
     /// Deletes an ended task with its events; streams of it end, and its idempotency key is free again. `CONFLICT` while

@@ -22,7 +22,8 @@ use shuttle::{
 use super::{FollowError, Followed, Journal, JournalOptions};
 use crate::{
     model::{
-        Event, EventBody, Json, LogLevel, NewTask, Outcome, Progress, Seq, StatusChange, Task, TaskId, TaskStatus,
+        Event, EventBody, IdempotencyKey, Json, LogLevel, NewTask, Outcome, Progress, Seq, StatusChange, Task, TaskId,
+        TaskStatus,
     },
     store::{
         AttemptWrite, Claimed, Commit, CommitFeed, EventPage, EventQuery, KindClaim, KindStatistics, Room, Started,
@@ -146,7 +147,10 @@ impl Store for Written {
     async fn start(&self, _: Vec<NewTask>) -> Result<Vec<Started>, StoreError> {
         not_here()
     }
-    async fn retry(&self, _: TaskId) -> Result<Task, StoreError> {
+    async fn started(&self, _: Vec<IdempotencyKey>) -> Result<Vec<Option<Task>>, StoreError> {
+        not_here()
+    }
+    async fn retry(&self, _: TaskId, _: Option<IdempotencyKey>) -> Result<Started, StoreError> {
         not_here()
     }
     async fn claim(&self, _: &[KindClaim], _: Room) -> Result<Claimed, StoreError> {

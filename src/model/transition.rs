@@ -132,12 +132,22 @@ pub fn after_attempt(counts: AttemptCounts, outcome: Outcome, now: DateTime<Utc>
             }
         }
     };
+    let error = error.map(|error| if status == TaskStatus::Cancelled { cancelled(error) } else { error });
     let cancellation = match status {
         TaskStatus::Completed if counts.cancel_requested => Some(CancelStep::Overtaken),
         TaskStatus::Cancelled if counts.cancel_requested => Some(CancelStep::Confirmed),
         _ => None,
     };
     Transition { status, result, error, run_at, cancellation, failures, lost }
+}
+
+/// The error of a task that was cancelled, however its last attempt ended.
+fn cancelled(error: TaskError) -> TaskError {
+    if error.code == code::CANCELLED {
+        return error;
+    }
+    let message = format!("cancelled; its attempt ended with {}: {}", error.code, error.message);
+    TaskError { code: code::CANCELLED.to_owned(), message, retryable: false, ..error }
 }
 
 /// The error of an attempt that only the deadline keeps from being tried again.
@@ -222,7 +232,8 @@ mod tests {
         assert_eq!(message(late, failed()), said);
         assert_eq!(message(counts(), failed()), "so");
         assert_eq!(message(AttemptCounts { failures: 1, ..late }, failed()), "so");
-        assert_eq!(message(AttemptCounts { cancel_requested: true, ..late }, failed()), "so");
+        let cancelled = "cancelled; its attempt ended with HANDLER_FAILED: so";
+        assert_eq!(message(AttemptCounts { cancel_requested: true, ..late }, failed()), cancelled);
         assert_eq!(message(late, Outcome::Failed { error: error("NO"), retry_at: None }), "so");
     }
 

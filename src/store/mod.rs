@@ -22,7 +22,9 @@ use chrono::{DateTime, Utc};
 pub use feed::{Commit, CommitBatch, CommitFeed, StatusMove};
 pub use statistics::{KindStatistics, StatisticsQuery, TaskTimes};
 
-use crate::model::{Backoff, Event, EventBody, EventType, NewTask, Outcome, Seq, Task, TaskId, TaskStatus};
+use crate::model::{
+    Backoff, Event, EventBody, EventType, IdempotencyKey, NewTask, Outcome, Seq, Task, TaskId, TaskStatus,
+};
 
 /// Durable tasks and events. Implementations: one module each, below.
 ///
@@ -42,9 +44,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `existed`. The same key with another fingerprint is a [`StoreError::Conflict`].
     async fn start(&self, tasks: Vec<NewTask>) -> Result<Vec<Started>, StoreError>;
 
-    /// Stores a new task that repeats an ended one, with `retry_of`. [`StoreError::Conflict`] while that
-    /// one has not ended.
-    async fn retry(&self, id: TaskId) -> Result<Task, StoreError>;
+    /// The task that was started with each of these keys, if there is one. [`StoreError::Conflict`] when one of them has
+    /// another fingerprint.
+    async fn started(&self, keys: Vec<IdempotencyKey>) -> Result<Vec<Option<Task>>, StoreError>;
+
+    /// Stores a new task that repeats an ended one, with `retry_of`; once with a key, as [`start`](Self::start).
+    /// [`StoreError::Conflict`] while that one has not ended.
+    async fn retry(&self, id: TaskId, key: Option<IdempotencyKey>) -> Result<Started, StoreError>;
 
     /// Begins attempts at pending tasks of these kinds that are due, as many as there is room for when it does so:
     /// highest priority first, then earliest `run_at`, then oldest. Each becomes `RUNNING` with its event. Tasks of a kind that is

@@ -14,6 +14,7 @@ use super::{
     Job, JobContext, JobError, KindInfo, KindOptions, KindType, StartTask, TaskOptions, dispatcher,
     job::Handler,
     registry::Registry,
+    request::retry_key,
     retention,
     under_way::{Running, UnderWay},
 };
@@ -21,7 +22,7 @@ use crate::{
     clock::Clock,
     error::{Error, ErrorCode},
     journal::{Journal, JournalOptions},
-    model::{Task, TaskId, TaskStatus},
+    model::{NewTask, Task, TaskId, TaskStatus},
     store::{Attempt, AttemptRef, Started, Store, StoreError, TaskFilter, TaskPage, TaskQuery},
 };
 
@@ -156,17 +157,31 @@ impl TaskManager {
         if requests.len() > shared.options.max_batch_tasks {
             return Err(Error::limit("max_batch_tasks", format_args!("{} tasks", shared.options.max_batch_tasks)));
         }
-        let tasks = requests
-            .into_iter()
-            .map(|request| {
-                let kind = shared.registry.info(&request.kind)?;
-                let task = request.into_task(&kind, &shared.options)?;
-                // Only once it is known not to be too large.
-                shared.registry.check(&task.kind, &task.input)?;
-                Ok(task)
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        let started = shared.store.start(tasks).await?;
+        let mut tasks = Vec::with_capacity(requests.len());
+        // Where it stands, its key, and what is wrong with it.
+        let mut refused = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            match shared.task(request) {
+                Ok(task) => tasks.push(task),
+                Err(error) => {
+                    let error = if requests.len() == 1 { error } else { error.about(&format!("tasks[{index}]")) };
+                    // Without a key, or with one that is wrong itself, it was never started.
+                    let Ok(Some(key)) = request.idempotency() else { return Err(error) };
+                    refused.push((index, key, error));
+                }
+            }
+        }
+        // What was started before is not judged again: since then its kind may have changed, or gone.
+        let keys = refused.iter().map(|(_, key, _)| key.clone()).collect();
+        let earlier = if refused.is_empty() { Vec::new() } else { shared.store.started(keys).await? };
+        let mut existing = Vec::with_capacity(refused.len());
+        for ((index, _, error), task) in refused.into_iter().zip(earlier) {
+            existing.push((index, Started { task: task.ok_or(error)?, existed: true }));
+        }
+        let mut started = if tasks.is_empty() { Vec::new() } else { shared.store.start(tasks).await? };
+        for (index, task) in existing {
+            started.insert(index, task);
+        }
         shared.wake.notify_one();
         Ok(started)
     }
@@ -224,16 +239,23 @@ impl TaskManager {
         Ok(self.shared.store.paused().await?)
     }
 
-    /// Starts a new task that repeats an ended one. `INVALID_INPUT` when its kind does not take its input any more.
-    pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
+    /// Starts a new task that repeats an ended one; with an idempotency key once, however often it is asked for.
+    /// `INVALID_INPUT` when its kind does not take its input any more.
+    pub async fn retry(&self, id: TaskId, idempotency_key: Option<String>) -> Result<Started, Error> {
         self.open_for_starts()?;
+        let key = idempotency_key.map(|key| retry_key(id, key, &self.shared.options)).transpose()?;
+        if let Some(key) = &key
+            && let Some(task) = self.shared.store.started(vec![key.clone()]).await?.pop().flatten()
+        {
+            return Ok(Started { task, existed: true });
+        }
         if let Some(task) = self.get(id).await? {
             // The kind may take other input than it took then.
             self.shared.registry.check(&task.kind, &task.input)?;
         }
-        let task = self.shared.store.retry(id).await?;
+        let started = self.shared.store.retry(id, key).await?;
         self.shared.wake.notify_one();
-        Ok(task)
+        Ok(started)
     }
 
     /// A task as it now stands.
@@ -320,6 +342,15 @@ async fn watch_store(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// What is stored for a request.
+    fn task(&self, request: &StartTask) -> Result<NewTask, Error> {
+        let kind = self.registry.info(&request.kind)?;
+        let task = request.to_task(&kind, &self.options)?;
+        // Only once it is known not to be too large.
+        self.registry.check(&task.kind, &task.input)?;
+        Ok(task)
+    }
+
     /// Waits before a write is tried again that found the store full; not longer than until handlers are told to stop.
     pub(super) async fn wait_for_space(&self) {
         tokio::select! {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{KindInfo, KindPolicy, TaskOptions};
 use crate::{
     error::Error,
-    model::{IdempotencyKey, InvalidJson, Json, NewTask},
+    model::{IdempotencyKey, InvalidJson, Json, NewTask, TaskId},
 };
 
 /// The priorities a task can have.
@@ -93,8 +93,14 @@ impl StartTask {
         Ok(Sha256::digest(request).into())
     }
 
+    /// Its key, with what it stands for.
+    pub(super) fn idempotency(&self) -> Result<Option<IdempotencyKey>, Error> {
+        let Some(key) = &self.idempotency_key else { return Ok(None) };
+        Ok(Some(IdempotencyKey { key: key.clone(), fingerprint: self.fingerprint()? }))
+    }
+
     /// Checks it against the limits and fills in what its kind says.
-    pub(super) fn into_task(self, kind: &KindInfo, options: &TaskOptions) -> Result<NewTask, Error> {
+    pub(super) fn to_task(&self, kind: &KindInfo, options: &TaskOptions) -> Result<NewTask, Error> {
         if self.input.len() > options.max_input_bytes {
             return Err(Error::limit("max_input_bytes", format_args!("{} bytes", options.max_input_bytes)));
         }
@@ -135,10 +141,7 @@ impl StartTask {
                 format!("maxRetryBackoffMs is {max_ms}; it must be at least retryBackoffMs, which is {first_ms}");
             return Err(Error::invalid(message));
         }
-        let idempotency = match &self.idempotency_key {
-            None => None,
-            Some(key) => Some(IdempotencyKey { key: key.clone(), fingerprint: self.fingerprint()? }),
-        };
+        let idempotency = self.idempotency()?;
         let policy = KindPolicy {
             max_attempts: self.max_attempts,
             timeout_ms: self.timeout_ms,
@@ -150,7 +153,7 @@ impl StartTask {
         let policy = policy.or(kind.options.policy);
         Ok(NewTask {
             kind: kind.name.clone(),
-            input: self.input,
+            input: self.input.clone(),
             tags,
             priority: self.priority,
             run_at: self.run_at,
@@ -160,9 +163,15 @@ impl StartTask {
             timeout_ms: policy.timeout_ms,
             deadline_ms: policy.deadline_ms,
             backoff: policy.backoff(options),
-            concurrency_key: self.concurrency_key,
+            concurrency_key: self.concurrency_key.clone(),
         })
     }
+}
+
+/// The key of a request to repeat this task.
+pub(super) fn retry_key(id: TaskId, key: String, options: &TaskOptions) -> Result<IdempotencyKey, Error> {
+    check_label("idempotencyKey", &key, options)?;
+    Ok(IdempotencyKey { key, fingerprint: Sha256::digest(format!("retry {id}")).into() })
 }
 
 /// Checks a tag or a key; the error names the field.

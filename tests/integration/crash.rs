@@ -102,8 +102,11 @@ struct Clients {
     stop: AtomicBool,
     seen: watch::Sender<u64>,
     acknowledged: Mutex<Vec<(String, Instant)>>,
-    /// Tasks that somebody asked to delete.
+    /// Tasks that somebody asked to delete, and those of which it was acknowledged.
     deleted: Mutex<BTreeSet<String>>,
+    gone: Mutex<BTreeSet<String>>,
+    /// Tasks of which a request to cancel was acknowledged.
+    cancelled: Mutex<BTreeSet<String>>,
     by_key: Mutex<BTreeMap<String, String>>,
     /// With which others a task shares its places: its kind and its concurrency key.
     shares: Mutex<BTreeMap<String, (String, Option<String>)>>,
@@ -147,12 +150,20 @@ impl Clients {
             if let (20 | 21, Some(id)) = (choice, self.any_task(&mut random)) {
                 let cancel = "mutation($id: ID!) { cancelTask(input: { id: $id }) { task { id } } }";
                 // It may have ended: that is a conflict, and no harm.
-                let _ = post(&url, cancel, json!({ "id": id })).await;
+                if let Ok(response) = post(&url, cancel, json!({ "id": id })).await
+                    && response["data"]["cancelTask"].is_object()
+                {
+                    self.cancelled.lock().unwrap().insert(id);
+                }
             } else if let (19, Some(id)) = (choice, self.any_task(&mut random)) {
                 let delete = "mutation($id: ID!) { deleteTask(input: { id: $id }) { id } }";
                 self.deleted.lock().unwrap().insert(id.clone());
                 // It may not have ended: that is a conflict, and no harm.
-                let _ = post(&url, delete, json!({ "id": id })).await;
+                if let Ok(response) = post(&url, delete, json!({ "id": id })).await
+                    && response["data"]["deleteTask"].is_object()
+                {
+                    self.gone.lock().unwrap().insert(id);
+                }
             } else if choice == 18 {
                 let verb = if random.random_bool(0.3) { "pauseKind" } else { "resumeKind" };
                 let document = format!("mutation {{ {verb}(input: {{ kind: \"collect\" }}) {{ kind {{ name }} }} }}");
@@ -303,6 +314,8 @@ async fn kill_and_check(kills: u64, seed: u64) {
         seen: watch::channel(0).0,
         acknowledged: Mutex::default(),
         deleted: Mutex::default(),
+        gone: Mutex::default(),
+        cancelled: Mutex::default(),
         by_key: Mutex::default(),
         shares: Mutex::default(),
         records: Mutex::default(),
@@ -430,7 +443,14 @@ async fn check(clients: &Clients, url: &str) -> Vec<(String, Vec<Value>)> {
         .buffer_unordered(8)
         .collect()
         .await;
+    let (gone, cancelled) = (clients.gone.lock().unwrap().clone(), clients.cancelled.lock().unwrap().clone());
     for (id, journal) in &journals {
+        assert!(journal.is_empty() || !gone.contains(id), "{id} was deleted, and is there");
+        let heard = journal.is_empty()
+            || journal.iter().any(|event| {
+                is_gap(event) || event["__typename"] == "TaskCancellation" || event["status"] == "CANCELLED"
+            });
+        assert!(heard || !cancelled.contains(id), "{id} was asked to stop, and nobody heard of it: {journal:?}");
         let seen = records.get(id).filter(|record| !record.is_empty());
         check_journal(id, journal);
         if let Some(seen) = seen {

@@ -29,6 +29,7 @@ mod program_examples;
 mod programs;
 mod protocol_map;
 mod raw_http;
+mod requests;
 mod resume;
 mod secrets;
 mod sources;

@@ -5,7 +5,7 @@
 //! many moments while tasks run. `MEANWHILE_POWER_LOSS_SEED` repeats what was drawn.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -45,6 +45,8 @@ struct Acknowledged {
     tasks: HashMap<TaskId, (Seq, TaskStatus, Instant)>,
     /// By idempotency key.
     keys: HashMap<String, TaskId>,
+    /// Tasks that were deleted.
+    deleted: HashSet<TaskId>,
     /// Kinds that are paused.
     paused: BTreeSet<Arc<str>>,
 }
@@ -133,6 +135,7 @@ async fn work(worker: usize, store: Arc<dyn Store>, acknowledged: Arc<Mutex<Ackn
                 // From now on it may be gone.
                 acknowledged.lock().unwrap().tasks.remove(&id);
                 store.delete(id).await.unwrap();
+                acknowledged.lock().unwrap().deleted.insert(id);
             }
         }
         let now = SystemClock::default().now();
@@ -189,6 +192,9 @@ async fn check(folder: &Path, promised: &Acknowledged, later: &Mutex<Acknowledge
         let page = store.events(query).await.unwrap();
         let seqs: Vec<Seq> = page.events.iter().map(|event| event.seq).collect();
         assert_eq!(seqs, (page.pruned_through + 1..=task.head).collect::<Vec<_>>(), "the events of {id}");
+    }
+    for id in &promised.deleted {
+        assert!(store.tasks(vec![*id]).await.unwrap()[0].is_none(), "{id} was deleted, and is there");
     }
     for (key, id) in &promised.keys {
         if store.tasks(vec![*id]).await.unwrap()[0].is_some() {

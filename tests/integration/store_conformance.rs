@@ -296,9 +296,9 @@ pub(crate) async fn no_id_is_given_again_after_its_task_was_deleted(place: &impl
 pub(crate) async fn an_ended_task_can_be_retried_as_a_new_one(place: &impl Place) {
     let store = place.open(&clock());
     let task = start(&*store, NewTask { tags: vec!["t".into()], priority: 2, ..new_task("k") }).await;
-    assert!(matches!(store.retry(task.id).await, Err(StoreError::Conflict(_))));
+    assert!(matches!(store.retry(task.id, None).await, Err(StoreError::Conflict(_))));
     store.cancel(task.id, None).await.unwrap();
-    let again = store.retry(task.id).await.unwrap();
+    let again = store.retry(task.id, None).await.unwrap().task;
     assert_eq!(again.retry_of, Some(task.id));
     assert_eq!((again.kind, again.input, again.tags, again.priority), (task.kind, task.input, task.tags, 2));
     assert_eq!(again.status, TaskStatus::Pending);

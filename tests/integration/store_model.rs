@@ -146,8 +146,8 @@ impl StoreUnderTest {
                 answer(result, |task| Answer::Status(task.status))
             }
             Operation::Retry(task) => {
-                let result = self.runtime.block_on(self.store().retry(self.id(task)));
-                answer(result, |task| Answer::Retried(self.note(task.id)))
+                let result = self.runtime.block_on(self.store().retry(self.id(task), None));
+                answer(result, |started| Answer::Retried(self.note(started.task.id)))
             }
             Operation::Delete(task) => {
                 let result = self.runtime.block_on(self.store().delete(self.id(task)));

@@ -20,7 +20,6 @@ use meanwhile::{
     store::TaskFilter,
     task::{JobContext, JobError, KindOptions, KindPolicy, RetentionOptions, Retry, StartTask, TaskOptions},
 };
-use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -234,84 +233,6 @@ async fn a_paused_kind_waits_also_over_a_restart_until_it_is_resumed() {
     assert_eq!(tasks.ended(id).await.status, TaskStatus::Completed);
     assert!(tasks.paused().await.unwrap().is_empty());
     assert_eq!(tasks.pause("nobody").await.unwrap_err().code(), ErrorCode::UnknownKind);
-}
-
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[allow(dead_code, reason = "what is checked is its schema")]
-struct Resize {
-    width: u32,
-    names: Vec<String>,
-}
-
-#[tokio::test]
-async fn input_that_does_not_fit_the_kinds_schema_is_refused_with_its_path_and_nothing_is_started() {
-    let tasks = Tasks::new().await;
-    tasks.register("resize", |_, _: Resize| async { Ok(()) }).unwrap();
-    let start = |input: serde_json::Value| tasks.start(StartTask::new("resize").input(&input).unwrap());
-    start(json!({"width": 3, "names": ["a"]})).await.unwrap();
-    let error = start(json!({"width": 3, "names": ["a", 7]})).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InvalidInput);
-    assert!(error.to_string().contains("`/names/1`"), "{error}");
-    assert_eq!(tasks.count(TaskFilter::default(), 10).await.unwrap(), 1);
-    let schema = Json::parse(r#"{"type": 7}"#).unwrap();
-    let options = KindOptions { input_schema: Some(schema), ..KindOptions::default() };
-    let error = tasks.register_with("bad", options, |_, ()| async { Ok(()) }).unwrap_err();
-    assert!(error.to_string().contains("kind `bad`"), "{error}");
-}
-
-#[tokio::test]
-async fn the_schema_of_a_kinds_input_is_that_of_its_rust_type_unless_another_is_said() {
-    let tasks = Tasks::new().await;
-    tasks.register("resize", |_, _: Resize| async { Ok(()) }).unwrap();
-    tasks.register("anything", |_, _: serde_json::Value| async { Ok(()) }).unwrap();
-    tasks.register("unread", |_, _: Json| async { Ok(()) }).unwrap();
-    let said = Json::parse(r#"{"type":"object"}"#).unwrap();
-    let options = KindOptions { input_schema: Some(said.clone()), ..KindOptions::default() };
-    tasks.register_with("said", options, |_, _: Resize| async { Ok(()) }).unwrap();
-    let schema = |name: &str| {
-        let kind = tasks.kinds().into_iter().find(|kind| &*kind.name == name).unwrap();
-        kind.options.input_schema.clone()
-    };
-    let derived: serde_json::Value = schema("resize").unwrap().decode().unwrap();
-    assert_eq!(derived["required"], json!(["width", "names"]));
-    assert_eq!((schema("anything"), schema("unread"), schema("said")), (None, None, Some(said)));
-}
-
-#[tokio::test]
-async fn input_that_fits_the_schema_and_not_the_type_is_not_started() {
-    let tasks = Tasks::new().await;
-    let options = KindOptions { input_schema: Some(Json::parse("true").unwrap()), ..KindOptions::default() };
-    tasks.register_with("resize", options, |_, _: Resize| async { Ok(()) }).unwrap();
-    let error = tasks.start(StartTask::new("resize").input(&json!({ "width": 3 })).unwrap()).await.unwrap_err();
-    assert!(error.code() == ErrorCode::InvalidInput && error.to_string().contains("`names`"), "{error}");
-}
-
-#[tokio::test]
-async fn an_ended_task_whose_input_does_not_fit_any_more_is_not_retried() {
-    let tasks = Tasks::new().await;
-    tasks.register("resize", |_, _: serde_json::Value| async { Ok(()) }).unwrap();
-    let id = tasks.run(StartTask::new("resize").input(&json!({"width": "3"})).unwrap()).await.id;
-    let tasks = tasks.restart().await;
-    tasks.register("resize", |_, _: Resize| async { Ok(()) }).unwrap();
-    let error = tasks.retry(id).await.unwrap_err();
-    assert!(error.code() == ErrorCode::InvalidInput && error.to_string().contains("`/width`"), "{error}");
-    assert_eq!(tasks.count(TaskFilter::default(), 10).await.unwrap(), 1);
-}
-
-#[tokio::test]
-async fn a_request_with_the_keys_of_its_input_in_another_order_is_the_same_request() {
-    let tasks = Tasks::new().await;
-    tasks.register("k", |_, _: serde_json::Value| async { Ok(()) }).unwrap();
-    let request = |input: &str| StartTask {
-        input: Json::parse(input).unwrap(),
-        idempotency_key: Some("once".into()),
-        ..StartTask::new("k")
-    };
-    let first = tasks.start(request(r#"{"a": [{"x": 1, "y": 2}], "b": 3}"#)).await.unwrap();
-    let again = tasks.start(request(r#"{"b":3,"a":[{"y":2,"x":1}]}"#)).await.unwrap();
-    assert_eq!((again.id, again.input), (first.id, first.input));
-    let error = tasks.start(request(r#"{"b":3,"a":[{"y":1,"x":2}]}"#)).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Conflict);
 }
 
 #[tokio::test]

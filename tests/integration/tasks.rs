@@ -293,9 +293,9 @@ async fn what_cannot_be_started_cannot_be_repeated() {
     let task = tasks.run(StartTask::new("k")).await;
     tasks.close(async {}).await;
     let again = open(tasks.folder.path(), Arc::new(SystemClock::default()), TaskOptions::default()).await;
-    assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::UnknownKind);
+    assert_eq!(again.retry(task.id, None).await.unwrap_err().code(), ErrorCode::UnknownKind);
     again.close(async {}).await;
-    assert_eq!(again.retry(task.id).await.unwrap_err().code(), ErrorCode::Unavailable);
+    assert_eq!(again.retry(task.id, None).await.unwrap_err().code(), ErrorCode::Unavailable);
 }
 
 #[tokio::test]

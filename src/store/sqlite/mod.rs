@@ -36,7 +36,7 @@ use super::{
 use crate::{
     as_written::AsWritten,
     clock::Clock,
-    model::{NewTask, Outcome, Seq, Task, TaskId, TaskStatus},
+    model::{IdempotencyKey, NewTask, Outcome, Seq, Task, TaskId, TaskStatus},
 };
 
 /// How large the store's parts may be.
@@ -149,8 +149,12 @@ impl Store for SqliteStore {
         self.writer.call(weight, move |transaction| start::start(transaction, &tasks)).await
     }
 
-    async fn retry(&self, id: TaskId) -> Result<Task, StoreError> {
-        self.writer.call(REQUEST_BYTES, move |transaction| start::retry(transaction, id)).await
+    async fn started(&self, keys: Vec<IdempotencyKey>) -> Result<Vec<Option<Task>>, StoreError> {
+        self.writer.call(REQUEST_BYTES, move |transaction| start::started(transaction, &keys)).await
+    }
+
+    async fn retry(&self, id: TaskId, key: Option<IdempotencyKey>) -> Result<Started, StoreError> {
+        self.writer.call(REQUEST_BYTES, move |transaction| start::retry(transaction, id, key.as_ref())).await
     }
 
     async fn claim(&self, kinds: &[KindClaim], room: Room) -> Result<Claimed, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     codec::{signed, time, unsigned},
@@ -13,6 +13,9 @@ use crate::{
     model::{Backoff, EventBody, IdempotencyKey, NewTask, Progress, StatusChange, Task, TaskId, TaskStatus},
     store::{Commit, NewEvent, Started, StatusMove, StoreError},
 };
+
+/// The end of the year 9999, as far as RFC 3339 can say times.
+const LAST_MS: i64 = 253_402_300_799_999;
 
 /// Stores `tasks`, or refuses all of them.
 pub(super) fn start(transaction: &mut Transaction<'_>, tasks: &[NewTask]) -> Result<Vec<Started>, Trouble> {
@@ -26,7 +29,7 @@ pub(super) fn start(transaction: &mut Transaction<'_>, tasks: &[NewTask]) -> Res
                 if in_request.insert(&key.key, key).is_some_and(|other| other != key) {
                     return Err(conflict(&key.key).into());
                 }
-                known_key(transaction, key)?
+                known_key(transaction.connection, key)?
             }
         };
         earlier.push(known);
@@ -49,8 +52,29 @@ pub(super) fn start(transaction: &mut Transaction<'_>, tasks: &[NewTask]) -> Res
     Ok(started)
 }
 
+/// The task that was started with each of these keys.
+pub(super) fn started(
+    transaction: &mut Transaction<'_>,
+    keys: &[IdempotencyKey],
+) -> Result<Vec<Option<Task>>, Trouble> {
+    let task = |key| match known_key(transaction.connection, key)? {
+        None => Ok(None),
+        Some(id) => super::tasks::one(transaction.connection, id).map(Some),
+    };
+    keys.iter().map(task).collect()
+}
+
 /// Stores a task that repeats the ended task `id`.
-pub(super) fn retry(transaction: &mut Transaction<'_>, id: TaskId) -> Result<Task, Trouble> {
+pub(super) fn retry(
+    transaction: &mut Transaction<'_>,
+    id: TaskId,
+    key: Option<&IdempotencyKey>,
+) -> Result<Started, Trouble> {
+    if let Some(key) = key
+        && let Some(known) = known_key(transaction.connection, key)?
+    {
+        return Ok(Started { task: super::tasks::one(transaction.connection, known)?, existed: true });
+    }
     let old = super::tasks::one(transaction.connection, id)?;
     if !old.status.is_terminal() {
         let message = format!("task {id} has not ended: only an ended task can be retried");
@@ -69,7 +93,7 @@ pub(super) fn retry(transaction: &mut Transaction<'_>, id: TaskId) -> Result<Tas
         tags: old.tags,
         priority: old.priority,
         run_at: None,
-        idempotency: None,
+        idempotency: key.cloned(),
         max_attempts: old.max_attempts,
         max_lost,
         timeout_ms: old.timeout_ms,
@@ -77,12 +101,11 @@ pub(super) fn retry(transaction: &mut Transaction<'_>, id: TaskId) -> Result<Tas
         concurrency_key: old.concurrency_key,
         backoff,
     };
-    insert(transaction, &task, Some(id))
+    Ok(Started { task: insert(transaction, &task, Some(id))?, existed: false })
 }
 
-fn known_key(transaction: &Transaction<'_>, key: &IdempotencyKey) -> Result<Option<TaskId>, Trouble> {
-    let known: Option<(i64, Vec<u8>)> = transaction
-        .connection
+fn known_key(connection: &Connection, key: &IdempotencyKey) -> Result<Option<TaskId>, Trouble> {
+    let known: Option<(i64, Vec<u8>)> = connection
         .prepare_cached("SELECT task, fingerprint FROM idempotency WHERE key = ?1")?
         .query_row([&key.key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
@@ -102,7 +125,8 @@ fn insert(transaction: &mut Transaction<'_>, task: &NewTask, retry_of: Option<Ta
     let kind = transaction.kind(&task.kind)?;
     let now_ms = transaction.now_ms;
     let run_at = task.run_at.unwrap_or_else(|| time(now_ms));
-    let deadline = task.deadline_ms.map(|ms| time(run_at.timestamp_millis().max(now_ms).saturating_add(signed(ms))));
+    let deadline = |ms| time(run_at.timestamp_millis().max(now_ms).saturating_add(signed(ms)).min(LAST_MS));
+    let deadline = task.deadline_ms.map(deadline);
     transaction
         .connection
         .prepare_cached(

@@ -30,6 +30,9 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Time a transaction may take before it is committed and the rest goes into the next one.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
+/// How often at most the log says that the store is full.
+const FULL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Why a request did not do what it should.
 pub(super) enum Trouble {
     /// It cannot be done; nothing was written. The others in the transaction are not concerned.
@@ -167,8 +170,16 @@ impl Writer {
     ) -> Result<Self, OpenError> {
         let (sender, receiver) = mpsc::channel(queue);
         let failed = Arc::new(Mutex::new(None));
-        let mut state =
-            Thread { connection, session, clock, feed, kinds: HashMap::new(), random, failed: failed.clone() };
+        let mut state = Thread {
+            connection,
+            session,
+            clock,
+            feed,
+            kinds: HashMap::new(),
+            random,
+            told_full: None,
+            failed: failed.clone(),
+        };
         let last_id = state.newest_id().map_err(|error| OpenError::Unusable(error.to_string()))?;
         let thread = thread::Builder::new()
             .name("store-writer".into())
@@ -218,6 +229,7 @@ struct Thread<R> {
     feed: Arc<FeedSender>,
     kinds: HashMap<Arc<str>, i64>,
     random: R,
+    told_full: Option<Instant>,
     failed: Arc<Mutex<Option<String>>>,
 }
 
@@ -316,13 +328,27 @@ impl<R: FnMut() -> u32> Thread<R> {
         }
     }
 
+    /// Says in the log that there is no room, from time to time.
+    fn tell_full(&mut self) {
+        let now = Instant::now();
+        if self.told_full.is_none_or(|told| now.duration_since(told) > FULL_INTERVAL) {
+            self.told_full = Some(now);
+            tracing::warn!(
+                "the store is full: nothing can be started or recorded until its disk has room, or its limit"
+            );
+        }
+    }
+
     /// What a request that failed alone is told. A database that does not work any more is not used again.
-    fn judge(&self, trouble: Trouble) -> StoreError {
+    fn judge(&mut self, trouble: Trouble) -> StoreError {
         match trouble {
             Trouble::Refused(error) => error,
             Trouble::Fault(why) => StoreError::Internal(why),
             Trouble::Database(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => StoreError::Full,
+                Some(ErrorCode::DiskFull) => {
+                    self.tell_full();
+                    StoreError::Full
+                }
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked,
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => {
                     StoreError::Internal(error.to_string())

@@ -602,12 +602,12 @@ impl Model {
                         && model.view.deadline.is_none_or(|deadline| now_ms + after_ms < deadline)
                 });
                 match again {
-                    _ if asked => (Cancelled, Some(code::HANDLER_FAILED), None),
+                    _ if asked => (Cancelled, Some(code::CANCELLED), None),
                     Some(after_ms) => (Pending, Some(code::HANDLER_FAILED), Some(now_ms + after_ms)),
                     None => (Failed, Some(code::HANDLER_FAILED), None),
                 }
             }
-            End::Released if asked => (Cancelled, Some(code::INTERRUPTED), None),
+            End::Released if asked => (Cancelled, Some(code::CANCELLED), None),
             End::Released => (Pending, Some(code::INTERRUPTED), Some(now_ms)),
         };
         self.settle(task, status, error, run_at);
@@ -777,7 +777,8 @@ impl Model {
                 false if model.lost >= model.max_lost => (Failed, None),
                 false => (Pending, Some(now_ms)),
             };
-            self.settle(*task, status, Some(code::ATTEMPT_LOST), run_at);
+            let code = if status == Cancelled { code::CANCELLED } else { code::ATTEMPT_LOST };
+            self.settle(*task, status, Some(code), run_at);
         }
         Answer::Recovered(running.len())
     }
