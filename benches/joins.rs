@@ -2,8 +2,8 @@
 //!
 //! 1. `elapsedMs` of `profile` (100 ms and 200 ms at once, then 50 ms) minus its critical path, with 1, 100 and 1,000
 //!    joins at once: in the library, where nothing but the join is measured, and through the real program over HTTP. Once
-//!    minus 250 ms, so that the lateness of the sources' timers counts; once minus the parts' own times, which leaves
-//!    what the join adds.
+//!    minus 250 ms, so that the lateness of the sources' timers counts, beside the same waits in Tokio alone; once minus
+//!    the parts' own times, which leaves what the join adds beside them.
 //! 2. Joins per second over sources that answer at once.
 //! 3. Many rows through each type of source into `dataStream`, over a WebSocket: rows per second, and the server's
 //!    resident memory at the start, at the peak and at the end. Of type `store`, which has one row, reads per second.
@@ -107,13 +107,26 @@ async fn overhead() {
 /// Of one join: beside 250 ms, and beside the parts' own times.
 type Beside = (Duration, Duration);
 
+/// The same waits, and nothing else: what timers and the processor make of them.
+#[allow(clippy::disallowed_methods, reason = "it is Tokio's timer that is looked at")]
+async fn bare_waits() -> Duration {
+    let begin = Instant::now();
+    tokio::join!(tokio::time::sleep(Duration::from_millis(100)), tokio::time::sleep(Duration::from_millis(200)));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    begin.elapsed()
+}
+
 async fn in_the_library(at_once: usize) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let config = Config::builtin().unwrap();
     let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
     let join = build_joins(&config, &sources).unwrap().get("profile").unwrap().clone();
-    let mut all = Vec::new();
+    let (mut all, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..rounds(at_once) {
+        // In turn, so that both have the same machine.
+        for waited in join_all((0..at_once).map(|_| tokio::spawn(bare_waits()))).await {
+            bare.push(waited.unwrap().saturating_sub(CRITICAL_PATH));
+        }
         let runs = (0..at_once).map(|_| {
             let join = join.clone();
             tokio::spawn(async move { join.run(Args::none(), Order::Concurrent, &Fetches::default()).await })
@@ -124,6 +137,7 @@ async fn in_the_library(at_once: usize) {
             all.push(beside(joined.elapsed, &parts));
         }
     }
+    report_bare(&format!("the same waits alone, {at_once} at once"), bare);
     report(&format!("in the library, {at_once} at once"), &all);
 }
 
@@ -265,12 +279,19 @@ async fn serve_lines(rows: u64) -> std::net::SocketAddr {
     address
 }
 
+/// p50, p99 and the longest, in milliseconds.
+fn figures(mut times: Vec<Duration>) -> [f64; 3] {
+    times.sort_unstable();
+    [50, 99, 100].map(|percent| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0)
+}
+
+fn report_bare(name: &str, times: Vec<Duration>) {
+    let [p50, p99, max] = figures(times);
+    println!("{name:<32} {p50:>10.3} {p99:>9.3} {max:>9.3}");
+}
+
 fn report(name: &str, all: &[Beside]) {
-    let figures = |of: fn(&Beside) -> Duration| {
-        let mut times: Vec<Duration> = all.iter().map(of).collect();
-        times.sort_unstable();
-        [50, 99, 100].map(|percent| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0)
-    };
-    let ([p50, p99, max], [own_p50, own_p99, own_max]) = (figures(|beside| beside.0), figures(|beside| beside.1));
+    let of = |time: fn(&Beside) -> Duration| figures(all.iter().map(time).collect());
+    let ([p50, p99, max], [own_p50, own_p99, own_max]) = (of(|beside| beside.0), of(|beside| beside.1));
     println!("{name:<32} {p50:>10.3} {p99:>9.3} {max:>9.3} {own_p50:>12.3} {own_p99:>8.3} {own_max:>8.3}");
 }

@@ -19,6 +19,8 @@ pub(super) enum SourceType {
     Simulated,
     /// This server's own tasks.
     Store,
+    /// Of the program that embeds the library.
+    Custom,
 }
 
 /// The types of args.

@@ -67,6 +67,20 @@ pub struct SourceInfo {
     pub gives: Gives,
 }
 
+impl SourceInfo {
+    /// A source of the program's own, without args, with the default limits, whose rows are a list.
+    pub fn custom(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            description: None,
+            source_type: SourceType::Custom,
+            args: Vec::new(),
+            limits: SourceLimits::default(),
+            gives: Gives::Rows,
+        }
+    }
+}
+
 /// What the rows of a source are together: what a join has of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Gives {
@@ -87,6 +101,8 @@ pub enum SourceType {
     Simulated,
     /// This server's own tasks.
     Store,
+    /// Of the program that embeds the library.
+    Custom,
 }
 
 /// Why a source gave no (further) row.
