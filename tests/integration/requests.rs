@@ -167,6 +167,20 @@ async fn what_is_started_together_says_which_were_there_and_which_is_wrong() {
 }
 
 #[tokio::test]
+async fn what_collect_cannot_read_is_not_started() {
+    let server = server().await;
+    let document = "mutation($input: JSON) { startTask(input: { kind: \"collect\", input: $input }) { task { id } } }";
+    for (input, code) in [
+        (json!({ "source": "nowhere" }), "UNKNOWN_SOURCE"),
+        (json!({ "source": "random", "args": { "nothing": 1 } }), "INVALID_INPUT"),
+        (json!({ "source": 7 }), "INVALID_INPUT"),
+    ] {
+        assert_eq!(server.code(document, json!({ "input": input })).await, code, "{input}");
+    }
+    assert_eq!(server.manager.count(TaskFilter::default(), 10).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_deadline_is_never_beyond_the_times_that_can_be_said() {
     let clock = ManualClock::new(store_conformance::clock().now());
     let tasks = Tasks::with(std::sync::Arc::new(clock), TaskOptions::default()).await;

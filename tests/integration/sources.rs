@@ -2,10 +2,15 @@
 
 use std::fs;
 
-use futures::StreamExt;
+use futures::{StreamExt, stream, stream::BoxStream};
+use meanwhile::{
+    model::Json,
+    source::{ArgDefinition, ArgType, Args, Row, Source, SourceError, SourceInfo},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
+    api::{request, server_with_sources},
     peer::Peer,
     server::{Server, data, subscribe},
 };
@@ -101,4 +106,44 @@ async fn every_type_of_source_passes_by_and_is_collected() {
         assert!(percentiles.is_sorted(), "{measured:?}");
     }
     assert_eq!(collected(&server, "latencies").await.len(), 1);
+}
+
+/// As many rows as it is asked for.
+#[derive(Debug)]
+struct Own(SourceInfo);
+
+impl Source for Own {
+    fn info(&self) -> &SourceInfo {
+        &self.0
+    }
+
+    fn read(&self, args: Args) -> Result<BoxStream<'static, Result<Row, SourceError>>, SourceError> {
+        let rows = args.get("rows").and_then(Value::as_u64).unwrap_or(0);
+        let row = |number| Ok(Row { value: Json::from(json!({ "number": number })), metadata: None });
+        Ok(stream::iter((0..rows).map(row)).boxed())
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_the_programs_own_is_one_like_any_other() {
+    let mut info = SourceInfo::custom("own");
+    info.args = vec![ArgDefinition::required("rows", ArgType::Number)];
+    info.limits.max_rows = 2;
+    let server = server_with_sources(|sources| sources.insert(Own(info))).await;
+    let sources = server.data("{ sources { name type args } }", json!({})).await;
+    assert!(
+        sources["sources"].as_array().unwrap().contains(&json!({ "name": "own", "type": "CUSTOM", "args": ["rows"] }))
+    );
+    let id = server.start(json!({ "kind": "collect", "input": { "source": "own", "args": { "rows": 2 } } })).await;
+    assert_eq!(server.events(&id).await.last().unwrap()["status"], "COMPLETED");
+    let stream = async |args: Value| -> Vec<Value> {
+        let document = "subscription($args: JSON) { dataStream(source: \"own\", args: $args) { value } }";
+        server.subscribe(request(document, json!({ "args": args }))).collect().await
+    };
+    // What is said of args and limits is kept for it.
+    assert_eq!(stream(json!({ "rows": 1 })).await, [json!({ "data": { "dataStream": { "value": { "number": 0 } } } })]);
+    for (args, rows, code) in [(json!({ "rows": 3 }), 2, "LIMIT_EXCEEDED"), (json!({}), 0, "INVALID_INPUT")] {
+        let responses = stream(args).await;
+        assert_eq!((responses.len(), &responses[rows]["errors"][0]["extensions"]["code"]), (rows + 1, &json!(code)));
+    }
 }

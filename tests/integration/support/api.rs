@@ -9,7 +9,7 @@ use meanwhile::{
     config::{Config, build_sources},
     graphql::{Api, ApiOptions, GraphqlService, Reply},
     journal::JournalOptions,
-    source::ThisServer,
+    source::{Sources, ThisServer},
     store::sqlite::{SqliteOptions, SqliteStore},
     task::{JobContext, JobError, Stopped, TaskManager, TaskOptions, jobs},
 };
@@ -33,6 +33,15 @@ pub(crate) async fn server_with(store: &SqliteOptions) -> Server {
 }
 
 pub(crate) async fn server_of(store: &SqliteOptions, journal: JournalOptions) -> Server {
+    server_beside(store, journal, |_| {}).await
+}
+
+/// With what is added to the built-in sources.
+pub(crate) async fn server_with_sources(add: impl FnOnce(&mut Sources)) -> Server {
+    server_beside(&SqliteOptions::default(), JournalOptions::default(), add).await
+}
+
+async fn server_beside(store: &SqliteOptions, journal: JournalOptions, add: impl FnOnce(&mut Sources)) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn meanwhile::clock::Clock> = Arc::new(SystemClock::default());
     let store = SqliteStore::open(folder.path(), store, clock.clone()).unwrap();
@@ -44,7 +53,8 @@ pub(crate) async fn server_of(store: &SqliteOptions, journal: JournalOptions) ->
     };
     manager.register("wait", wait).unwrap();
     let config = Config::builtin().unwrap();
-    let sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
+    let mut sources = build_sources(&config, &ThisServer::default(), &clock, &mut StdRng::seed_from_u64(1)).unwrap();
+    add(&mut sources);
     jobs::register(&manager, &sources).unwrap();
     let api = Api::new(manager.clone(), sources, ApiOptions::default(), 1);
     Server { api, manager, _folder: folder }
