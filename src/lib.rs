@@ -64,6 +64,7 @@ pub mod serve;
 pub mod shutdown;
 pub mod source;
 pub mod store;
+mod sync;
 pub mod task;
 
 /// Makes the JSON Schema of a handler's input: `#[derive(JsonSchema)]`, with `#[schemars(crate = "meanwhile::schemars")]`

@@ -8,13 +8,11 @@ use std::{
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{
-    sync::{Mutex, MutexGuard},
-    waiters::{Place, Waiters},
-};
+use super::waiters::{Place, Waiters};
 use crate::{
     model::{Event, Seq, TaskId},
     store::Commit,
+    sync::{Mutex, MutexGuard},
 };
 
 /// The tasks that somebody follows.

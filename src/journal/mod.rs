@@ -12,7 +12,6 @@ mod follow;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
 mod live;
-mod sync;
 mod waiters;
 mod watch;
 

@@ -8,7 +8,7 @@ use std::{fmt, sync::PoisonError, task::Waker};
 
 use slab::Slab;
 
-use super::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How many are woken before the lock is taken again.
 const WOKEN_AT_ONCE: usize = 64;

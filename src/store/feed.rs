@@ -2,12 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak},
 };
 
 use tokio::sync::Notify;
 
-use crate::model::{Event, Seq, TaskId, TaskStatus};
+use crate::{
+    model::{Event, Seq, TaskId, TaskStatus},
+    sync::{Mutex, MutexGuard},
+};
 
 /// What one transaction did to one task.
 #[derive(Debug, Clone)]
