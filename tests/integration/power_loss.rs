@@ -14,13 +14,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::TryStreamExt;
 use meanwhile::{
     clock::{Clock, SystemClock},
+    journal::{Followed, JournalOptions},
     model::{EventBody, IdempotencyKey, Json, LogLevel, NewTask, Outcome, Seq, TaskError, TaskId, TaskStatus, code},
     store::{
         EventQuery, NewEvent, Store, SweepQuery,
         sqlite::{SqliteOptions, SqliteStore},
     },
+    task::{JobContext, JobError, StartTask, TaskManager, TaskOptions},
 };
 use meanwhile_power_loss as disk;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -210,7 +213,91 @@ async fn check(folder: &Path, promised: &Acknowledged, later: &Mutex<Acknowledge
     assert_eq!(sound, "ok");
 }
 
-/// Otherwise the test above could not fail.
+/// Handlers that speak, fail once, or wait to be cancelled, as their input says.
+async fn manager(folder: &Path, vfs: Option<&str>) -> TaskManager {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let options = TaskOptions { retry_backoff_ms: 1, max_attempts: 2, max_lost: 1000, ..TaskOptions::default() };
+    let manager = TaskManager::open(open(folder, vfs), clock, options, JournalOptions::default(), 1).await.unwrap();
+    let work = |ctx: JobContext, number: u64| async move {
+        ctx.chunk(&"x".repeat(300)).await?;
+        ctx.progress(50.0);
+        match number % 3 {
+            0 if ctx.attempt() == 1 => return Err(JobError::new("once more")),
+            1 => ctx.cancelled().await,
+            _ => {}
+        }
+        Ok(number)
+    };
+    manager.register("work", work).unwrap();
+    manager
+}
+
+/// Tasks are started and cancelled until told to stop.
+async fn ask(manager: TaskManager, promised: Arc<Mutex<HashMap<TaskId, bool>>>, stop: Arc<AtomicBool>) {
+    for number in 0_u64.. {
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        let id = manager.start(StartTask::new("work").input(&number).unwrap()).await.unwrap().id;
+        promised.lock().unwrap().insert(id, false);
+        if number % 3 == 1 {
+            manager.cancel(id, None).await.unwrap();
+            promised.lock().unwrap().insert(id, true);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_work_goes_on_after_the_power_has_failed() {
+    disk::register();
+    let mut random = StdRng::seed_from_u64(rand::random());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let before = manager(&path, Some(disk::NAME)).await;
+    let (promised, stop) = (Arc::new(Mutex::new(HashMap::new())), Arc::new(AtomicBool::new(false)));
+    let asking: Vec<_> = (0..4).map(|_| tokio::spawn(ask(before.clone(), promised.clone(), stop.clone()))).collect();
+    let mut changes = before.journal().changes();
+    for kept in [0.0, 0.5, 0.9, 0.0, 0.5] {
+        for _ in 0..random.random_range(1..40) {
+            changes.next().await.unwrap();
+        }
+        let promised = promised.lock().unwrap().clone();
+        let copy = tempfile::tempdir().unwrap();
+        disk::power_loss(&path, copy.path(), kept, &mut random).unwrap();
+        let after = manager(copy.path(), None).await;
+        for (id, cancelled) in promised {
+            let task = after.get(id).await.unwrap().unwrap_or_else(|| panic!("{id} was acknowledged and is not there"));
+            assert!(!cancelled || task.cancel_requested || task.status == TaskStatus::Cancelled, "{task:?}");
+            if !task.cancel_requested && task.input.decode::<u64>().unwrap() % 3 == 1 {
+                // The request was not acknowledged. One that ended meanwhile cannot be asked.
+                let _ = after.cancel(id, None).await;
+            }
+            // To its end, without a gap.
+            let events: Vec<_> = after.journal().follow(id, 0).try_collect().await.unwrap();
+            let seq = |event: &Followed| match event {
+                Followed::Event(event) => event.seq,
+                Followed::Gap { .. } => panic!("a gap in {id}"),
+            };
+            assert_eq!(
+                events.iter().map(seq).collect::<Vec<_>>(),
+                (1..=events.len() as Seq).collect::<Vec<_>>(),
+                "{id}"
+            );
+            let ended = after.get(id).await.unwrap().unwrap();
+            assert!(ended.status.is_terminal() && ended.status != TaskStatus::Failed, "{ended:?}");
+            assert!(!task.status.is_terminal() || task == ended, "{task:?} had ended, and became {ended:?}");
+        }
+        after.close(std::future::ready(())).await;
+    }
+    stop.store(true, Ordering::Release);
+    for asking in asking {
+        asking.await.unwrap();
+    }
+    before.close(std::future::ready(())).await;
+    assert!(promised.lock().unwrap().len() > LOSSES, "something was done meanwhile");
+}
+
+/// Otherwise the tests above could not fail.
 #[test]
 fn the_disk_forgets_what_was_not_synced() {
     disk::register();
