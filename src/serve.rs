@@ -33,6 +33,8 @@ pub async fn serve(
     mut random: StdRng,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    // Before anything is opened.
+    let max_open_files = open_files::raise_limit();
     config.server.http.access = config.server.access()?;
     let this_server = ThisServer::default();
     let sources = build_sources(&config, &this_server, &clock, &mut random)?;
@@ -49,7 +51,7 @@ pub async fn serve(
             .await
             .map_err(|error| unexpected(&error))?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
-    register_programs(&config, &manager)?;
+    register_programs(&config, &manager, max_open_files)?;
     check_kinds(&config, &manager)?;
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());
     let context = HttpContext::new(clock, shutdown.clone());

@@ -67,8 +67,12 @@ impl Earlier {
     /// Waits until no program of an earlier server is left.
     pub(super) async fn gone(&self, ctx: &JobContext, opened: Opened) -> io::Result<()> {
         let wait = async || {
-            // Another kind of this server may hold the name already.
-            let name = UnixListener::bind_addr(&SocketAddr::from_abstract_name(opened.server())?).ok();
+            let name = match UnixListener::bind_addr(&SocketAddr::from_abstract_name(opened.server())?) {
+                Ok(name) => Some(name),
+                // Another kind of this server holds the name already.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
+                Err(error) => return Err(error),
+            };
             let mut looks = 0;
             loop {
                 let count = opened.earlier_guards(&fs::read_to_string("/proc/net/unix")?);

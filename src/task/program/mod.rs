@@ -31,7 +31,7 @@
 //! | an exit code of `success_exit_codes` | completes with the last result, or `null` |
 //! | another exit code | fails with `PROGRAM_FAILED`, the last lines, and no retry for `no_retry_exit_codes` |
 //! | a signal | fails with `PROGRAM_KILLED` |
-//! | it cannot be started | fails with `PROGRAM_NOT_STARTED` |
+//! | it cannot be started | fails with `PROGRAM_NOT_STARTED`; while the system is short of processes, open files or memory, the attempt waits |
 //! | over a limit of chunks or results | fails with `LIMIT_EXCEEDED` |
 //! | over the time limit, or the task's deadline | fails with `TIMEOUT` or `DEADLINE_EXCEEDED`, and the last lines |
 //!
@@ -63,6 +63,8 @@ mod options;
 mod outcome;
 #[cfg(target_os = "linux")]
 mod output;
+#[cfg(target_os = "linux")]
+mod shortage;
 mod template;
 
 #[cfg(target_os = "linux")]
