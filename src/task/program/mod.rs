@@ -52,6 +52,7 @@ mod earlier;
 pub mod guard;
 #[cfg(target_os = "linux")]
 mod guarded;
+mod interpreter;
 #[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]
