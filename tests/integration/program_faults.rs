@@ -3,7 +3,13 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::PermissionsExt,
+            net::{SocketAddr, UnixListener},
+        },
+    },
     path::Path,
     process::Command,
 };
@@ -15,10 +21,11 @@ use meanwhile::{
         program::{CommandTemplate, GuardExecutable, ProgramOptions},
     },
 };
+use rustix::{process::Uid, process::getuid, thread::set_thread_res_uid};
 use serde_json::{Value, json};
 
 use crate::support::{
-    programs::{Programs, events, start_task},
+    programs::{Programs, events, gone, says, start_server, start_task},
     server::{Server, post},
 };
 
@@ -117,4 +124,72 @@ async fn a_server_may_open_what_the_system_allows_and_programs_what_the_server_w
     let text: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
     let figures: Vec<u64> = text.join("\n").split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert_eq!(figures, [300, 900, 900, 900], "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_was_stopped_keeps_no_later_server_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    let stops = "mkdir mark || exit 0; kill -STOP $PPID; echo ready; while :; do sleep 1000; done";
+    let kinds = format!("[kinds.stops]\ncommand = [\"sh\", \"-c\", {stops:?}]\n[kinds.other]\ncommand = [\"true\"]\n");
+    fs::write(&config, kinds).unwrap();
+    let mut server = start_server(&folder.path().join("data"), &config).await;
+    let stopped = start_task(&server, "stops").await;
+    says(&server, &stopped, "ready").await;
+    server.kill();
+
+    let server = start_server(&folder.path().join("data"), &config).await;
+    for id in [start_task(&server, "other").await, stopped.clone()] {
+        let events = events(&server, &id).await;
+        assert_eq!(events.last().unwrap()["status"], "COMPLETED", "{events:?}");
+    }
+    gone(&stopped).await;
+}
+
+#[tokio::test]
+async fn a_program_that_stops_its_guard_and_ends_has_ended() {
+    let ended = Programs::new().await.sh("kill -STOP $PPID; echo '{\"result\": 1}'").await;
+    assert_eq!(ended.result(), json!(1));
+}
+
+/// What a guard of an earlier server on this store holds.
+fn name_of_a_guard(programs: &Programs) -> SocketAddr {
+    let name = format!("meanwhile/{:x}/fff/task_x", programs.store.generation());
+    SocketAddr::from_abstract_name(name).unwrap()
+}
+
+#[tokio::test]
+async fn who_waits_for_programs_of_an_earlier_server_listens() {
+    let programs = Programs::new().await;
+    let guard = UnixListener::bind_addr(&name_of_a_guard(&programs)).unwrap();
+    programs.register("true", &["true"], |_| {});
+    let id = programs.manager.start(StartTask::new("true")).await.unwrap().id;
+    programs.says(id, "an earlier server").await;
+    programs.manager.cancel(id, None).await.unwrap();
+    let ended = programs.ended(id).await;
+    assert_eq!(ended.task.status, TaskStatus::Cancelled);
+    assert!(!ended.ladder().contains(&CancelStep::Dropped), "{:?}", ended.ladder());
+    drop(guard);
+    assert_eq!(programs.run("true", &Value::Null).await.task.status, TaskStatus::Completed);
+}
+
+#[tokio::test]
+async fn other_users_keep_no_program_waiting() {
+    if !getuid().is_root() {
+        println!("only root can be another user: not tried");
+        return;
+    }
+    let programs = Programs::new().await;
+    let address = name_of_a_guard(&programs);
+    // Of this thread alone.
+    let other = std::thread::spawn(move || {
+        let nobody = Uid::from_raw(65534);
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        // Also a name that is no text, which the kernel lists among the others.
+        let any = SocketAddr::from_abstract_name(b"\xff\xfe meanwhile").unwrap();
+        [UnixListener::bind_addr(&address).unwrap(), UnixListener::bind_addr(&any).unwrap()]
+    });
+    let _squatters = other.join().unwrap();
+    let ended = programs.sh("echo '{\"result\": 1}'").await;
+    assert_eq!(ended.result(), json!(1));
 }

@@ -15,7 +15,7 @@ use super::{
     options::KILL_PATIENCE_MS,
     outcome::outcome,
     output::{Output, Stream},
-    shortage::Shortage,
+    shortage::{Shortage, stopped},
 };
 use crate::{
     error::Error,
@@ -25,6 +25,8 @@ use crate::{
 
 /// Steps that wait to be recorded: more than one attempt can have.
 const MAX_STEPS: usize = 32;
+/// How often a guard is told to go on: its program may have stopped it, and would not be seen to end.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon it looks again whether a program without its guard has ended.
 const LOST_INTERVAL: Duration = Duration::from_millis(10);
 /// How often it does.
@@ -75,7 +77,11 @@ impl ProgramJob {
     /// Starts the program, and follows it to its end.
     async fn run_once(&self, ctx: &JobContext, opened: Opened, launch: &Launch) -> Result<Json, Problem> {
         let of_guard = |error: io::Error| Problem::of_system(&error, "its guard: ");
-        self.earlier.gone(ctx, opened).await.map_err(of_guard)?;
+        tokio::select! {
+            biased;
+            gone = self.earlier.gone(ctx, opened) => gone.map_err(of_guard)?,
+            () = stopped(ctx) => return Err(not_started("programs of an earlier server have not ended yet", true).into()),
+        }
         let (guard, label) = (self.guard.clone(), format!("{}#{}", ctx.task(), ctx.attempt()));
         let started = tokio::task::spawn_blocking(move || guard.start(&label)).await.map_err(JobError::from)?;
         let mut guarded = started.map_err(of_guard)?;
@@ -189,9 +195,15 @@ impl Control<'_> {
                 () = ctx.hurried() => {}
             }
         };
+        let mut wake = ctx.clock().sleep(WAKE_INTERVAL);
         loop {
             let report = tokio::select! {
                 report = self.line.hear() => report,
+                () = &mut wake => {
+                    self.wake();
+                    wake = ctx.clock().sleep(WAKE_INTERVAL);
+                    continue;
+                }
                 () = must_end(), if !matches!(stopping, Stopping::Forced) => {
                     self.order(Order::Kill).await;
                     stopping = Stopping::Forced;
@@ -237,7 +249,11 @@ impl Control<'_> {
 
     async fn order(&mut self, order: Order) {
         self.line.say(&order).await;
-        // The program may have stopped its guard.
+        self.wake();
+    }
+
+    /// The program may have stopped its guard.
+    fn wake(&self) {
         if let Some(guard) = self.guard {
             let _ = kill_process(guard, Signal::CONT);
         }
