@@ -25,7 +25,7 @@ use rustix::{process::Uid, process::getuid, thread::set_thread_res_uid};
 use serde_json::{Value, json};
 
 use crate::support::{
-    programs::{Programs, events, gone, says, start_server, start_task},
+    programs::{Ended, Programs, events, gone, says, start_server, start_task},
     server::{Server, post},
 };
 
@@ -192,4 +192,30 @@ async fn other_users_keep_no_program_waiting() {
     let _squatters = other.join().unwrap();
     let ended = programs.sh("echo '{\"result\": 1}'").await;
     assert_eq!(ended.result(), json!(1));
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_recorded_fails_the_attempt() {
+    for line in [
+        r#"{"result": NaN}"#,
+        r#"{"result": "\\ud800"}"#,
+        r#"{"result": "\377"}"#,
+        r#"{"progress": 1, "result": "\377"}"#,
+        r#" { "result" : {"a": 1}"#,
+    ] {
+        let ended = writes(line).await;
+        let (code, message) = ended.error();
+        assert!(code == code::PROGRAM_FAILED && message.contains("`result`"), "{line}: {message}");
+        assert!(matches!(ended.logs()[..], [(LogLevel::Warn, _)]), "{line}: {:?}", ended.logs());
+    }
+    let ended = writes(r#"{"result": NaN}\n{"result": 1}"#).await;
+    assert_eq!(ended.result(), json!(1), "the last one counts");
+    let ended = writes(r#"{"chunk": NaN}"#).await;
+    let (code, message) = ended.error();
+    assert!(code == code::PROGRAM_FAILED && message.contains("`chunk`"), "{message}");
+}
+
+/// Runs a program that writes this, as `printf` understands it.
+async fn writes(format: &str) -> Ended {
+    Programs::new().await.sh(&format!("printf '{format}\\n'")).await
 }

@@ -32,6 +32,7 @@
 //! | another exit code | fails with `PROGRAM_FAILED`, the last lines, and no retry for `no_retry_exit_codes` |
 //! | a signal | fails with `PROGRAM_KILLED` |
 //! | it cannot be started | fails with `PROGRAM_NOT_STARTED`; while the system is short of processes, open files or memory, the attempt waits |
+//! | a result or chunk that cannot be recorded | fails with `PROGRAM_FAILED` |
 //! | over a limit of chunks or results | fails with `LIMIT_EXCEEDED` |
 //! | over the time limit, or the task's deadline | fails with `TIMEOUT` or `DEADLINE_EXCEEDED`, and the last lines |
 //!
