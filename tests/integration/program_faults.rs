@@ -219,3 +219,20 @@ async fn a_result_that_cannot_be_recorded_fails_the_attempt() {
 async fn writes(format: &str) -> Ended {
     Programs::new().await.sh(&format!("printf '{format}\\n'")).await
 }
+
+#[tokio::test]
+async fn a_program_over_its_time_gets_sigkill_and_no_sigterm() {
+    let programs = Programs::new().await;
+    let script = "trap 'echo told; exit' TERM; echo ready; while :; do sleep 0.01; done";
+    programs.register("slow", &["sh", "-c", script], |_| {});
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        let request = StartTask { timeout_ms: Some(300), ..StartTask::new("slow") };
+        ids.push(programs.manager.start(request).await.unwrap().id);
+    }
+    for id in ids {
+        let ended = programs.ended(id).await;
+        assert_eq!(ended.error().0, code::TIMEOUT);
+        assert!(!ended.text().contains("SIGTERM") && !ended.text().contains("told"), "{}", ended.text());
+    }
+}

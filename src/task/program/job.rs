@@ -210,6 +210,12 @@ impl Control<'_> {
                     continue;
                 }
                 () = self.ctx.cancelled(), if matches!(stopping, Stopping::No) => {
+                    if ctx.is_hurried() {
+                        // Its time is over, which was said before that it should stop.
+                        self.order(Order::Kill).await;
+                        stopping = Stopping::Forced;
+                        continue;
+                    }
                     self.order(Order::Terminate).await;
                     let grace = Duration::from_millis(self.options.stop_grace_ms);
                     stopping = Stopping::Asked(self.ctx.clock().sleep(grace));

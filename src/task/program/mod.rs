@@ -39,7 +39,7 @@
 //! The attempt ends when the *last* process of the program has ended, whose output is then recorded. Processes that the program leaves behind have
 //! `leftover_grace_ms` to end by themselves, then they are killed.
 //!
-//! When the task is cancelled or the server shuts down, all processes get SIGTERM, and after `stop_grace_ms` SIGKILL. A
+//! Over its time it gets SIGKILL, and no SIGTERM before. When the task is cancelled or the server shuts down, all processes get SIGTERM, and after `stop_grace_ms` SIGKILL. A
 //! program that ends with an exit code of success then has completed: one that stopped half-way says another.
 //!
 //! # How it is kept under control
