@@ -30,7 +30,7 @@ use crate::support::{
 };
 
 /// What the executable does as a guard that cannot start its program, as the system is short of something, as often as
-/// this; then it is a guard.
+/// this; then as one whose program succeeds at once.
 fn short_guard(programs: &Programs, times: u32) -> GuardExecutable {
     let path = programs.folder.path().join("guard.sh");
     let script = format!(
