@@ -34,6 +34,8 @@ pub async fn serve(
     mut random: StdRng,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    // Before anything is opened.
+    let max_open_files = open_files::raise_limit();
     config.server.http.access = config.server.access()?;
     let this_server = ThisServer::default();
     let sources = build_sources(&config, &this_server, &clock, &mut random)?;
@@ -54,7 +56,7 @@ pub async fn serve(
                 error => unexpected(&error),
             })?;
     jobs::register(&manager, &sources).map_err(|error| unexpected(&error))?;
-    register_programs(&config, &manager)?;
+    register_programs(&config, &manager, max_open_files)?;
     check_kinds(&config, &manager)?;
     warn_of_stranded(&*tasks, &manager).await;
     let api = Api::with_joins(manager.clone(), sources, joins, config.api.clone(), random.next_u64());

@@ -11,22 +11,43 @@ if [ ! -d "$folder" ]; then
     exit 64
 fi
 
-# What may stand in a JSON text.
+# What may stand in a JSON text: characters of control other than tabs and newlines, and what is not UTF-8, are left out.
 json_text() {
-    printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g; s/	/\\t/g' | tr -d '\000-\037'
+    printf '%s\n' "$1" | tr -d '\001-\010\013-\037' | iconv -c -f UTF-8 -t UTF-8 |
+        sed 's/\\/\\\\/g; s/"/\\"/g; s/	/\\t/g' | awk '{ printf "%s%s", separator, $0; separator = "\\n" }'
 }
 
-total=$(find "$folder" -type f | wc -l)
-echo "$total files in $folder"
-done=0
-find "$folder" -type f | sort | while IFS= read -r file; do
+# Calls $2 with every file below the folder $1. Not by a list of lines, as `find` gives: a name may hold newlines.
+each_file() {
+    for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+        if [ -L "$path" ]; then
+            continue
+        elif [ -d "$path" ]; then
+            each_file "$path" "$2"
+        elif [ -f "$path" ]; then
+            "$2" "$path"
+        fi
+    done
+}
+
+count() {
+    total=$((total + 1))
+}
+
+checksum() {
     # A file may have gone meanwhile: that is worth a line, and no reason to end.
-    if sum=$(sha256sum <"$file" 2>/dev/null); then
-        printf '{"chunk": {"file": "%s", "sha256": "%s"}}\n' "$(json_text "$file")" "${sum%% *}"
+    if sum=$(sha256sum <"$1" 2>/dev/null); then
+        printf '{"chunk": {"file": "%s", "sha256": "%s"}}\n' "$(json_text "$1")" "${sum%% *}"
     else
-        printf '{"log": {"level": "WARN", "message": "cannot read %s"}}\n' "$(json_text "$file")"
+        printf '{"log": {"level": "WARN", "message": "cannot read %s"}}\n' "$(json_text "$1")"
     fi
     done=$((done + 1))
     printf '{"progress": {"done": %d, "total": %d}}\n' "$done" "$total"
-done
+}
+
+total=0
+each_file "$folder" count
+echo "$total files in $folder"
+done=0
+each_file "$folder" checksum
 printf '{"result": {"files": %d}}\n' "$total"

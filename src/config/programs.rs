@@ -87,8 +87,13 @@ fn check_variable(name: &str, value: &str) -> Result<(), String> {
 /// Registers the configured programs as kinds, each to run under a guard that is this same executable.
 ///
 /// A program that is missing is registered all the same, with a warning in the log: it may come later.
+/// `max_open_files` is the soft limit that programs get, where this process has raised its own.
 #[cfg(target_os = "linux")]
-pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), ConfigError> {
+pub fn register_programs(
+    config: &Config,
+    manager: &TaskManager,
+    max_open_files: Option<u64>,
+) -> Result<(), ConfigError> {
     use crate::task::{
         KindOptions, KindPolicy, KindType,
         program::{GuardExecutable, ProgramJob},
@@ -98,7 +103,8 @@ pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), C
         let ProgramConfig { options, description, input_schema, .. } = program;
         let policy = KindPolicy { cancel_grace_ms: Some(options.cancel_grace_ms()), ..KindPolicy::default() };
         let kind = KindOptions { description: description.clone(), input_schema: input_schema.clone(), policy };
-        let job = std::sync::Arc::new(ProgramJob::new(options.clone(), GuardExecutable::this_one()));
+        let job = ProgramJob::new(options.clone(), GuardExecutable::this_one()).max_open_files(max_open_files);
+        let job = std::sync::Arc::new(job);
         manager.register_job(name, KindType::Program, kind, job).map_err(|error| at_fault(name, program, &error))?;
     }
     Ok(())
@@ -106,7 +112,7 @@ pub fn register_programs(config: &Config, manager: &TaskManager) -> Result<(), C
 
 /// Programs need Linux: one that is configured is an error.
 #[cfg(not(target_os = "linux"))]
-pub fn register_programs(config: &Config, _: &TaskManager) -> Result<(), ConfigError> {
+pub fn register_programs(config: &Config, _: &TaskManager, _: Option<u64>) -> Result<(), ConfigError> {
     check_programs(config)
 }
 

@@ -4,6 +4,29 @@
 /// The most that is kept for everything but connections.
 const MAX_KEPT: usize = 1024;
 
+/// Raises the soft limit of open files to the hard one, as a process may that does not use `select`. Gives the soft limit
+/// that was there before, which other programs should have; `None`: nothing was changed.
+#[cfg(target_os = "linux")]
+pub(super) fn raise_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return None;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.current,
+        Err(error) => {
+            tracing::info!(%error, "the limit of open files stays as it is");
+            None
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn raise_limit() -> Option<u64> {
+    None
+}
+
 /// As many connections as are wanted, and fit.
 pub(super) fn max_sockets(wanted: usize) -> usize {
     let Some(open_files) = allowed() else { return wanted };
@@ -11,7 +34,7 @@ pub(super) fn max_sockets(wanted: usize) -> usize {
     if wanted > fit {
         tracing::info!(
             "connections are limited to {fit} instead of `server.max_sockets`, {wanted}: the system allows this process \
-             {open_files} open files (see `ulimit -n`, or LimitNOFILE= of systemd)"
+             {open_files} open files (see `ulimit -Hn`, or LimitNOFILE= of systemd)"
         );
     }
     wanted.min(fit)

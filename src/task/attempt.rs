@@ -100,10 +100,14 @@ async fn handle(
         () = recorder.limit_reached() => End::OverLimit,
         () = stale.cancelled() => End::Stale,
     };
+    let winds_up = wind_up_ms > 0 && matches!(end, End::TimedOut(_) | End::DeadlinePassed | End::OverLimit);
+    if winds_up {
+        // First: who is told to stop can see whether there is no time for that.
+        hurry.cancel();
+    }
     // It may listen although it did not wait for this.
     running.stop.cancel();
-    if wind_up_ms > 0 && matches!(end, End::TimedOut(_) | End::DeadlinePassed | End::OverLimit) {
-        hurry.cancel();
+    if winds_up {
         tokio::select! {
             biased;
             joined = &mut handler => match joined {

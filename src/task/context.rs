@@ -101,6 +101,11 @@ impl JobContext {
         self.hurry.cancelled().await;
     }
 
+    /// Whether the attempt's time is over. That is so before it is told to stop for that.
+    pub fn is_hurried(&self) -> bool {
+        self.hurry.is_cancelled()
+    }
+
     /// Whether the attempt should stop because somebody asked for the task to be cancelled, not for a shutdown.
     pub fn is_cancel_requested(&self) -> bool {
         self.cancel.is_cancelled()

@@ -26,6 +26,8 @@ mod power_loss;
 #[cfg(target_os = "linux")]
 mod program_examples;
 #[cfg(target_os = "linux")]
+mod program_faults;
+#[cfg(target_os = "linux")]
 mod programs;
 mod protocol_map;
 mod raw_http;

@@ -57,8 +57,10 @@ async fn checksums_by_a_shell_script() {
     fs::create_dir(&files).unwrap();
     fs::write(files.join("empty"), "").unwrap();
     fs::write(files.join("back\\slash"), "abc").unwrap();
+    fs::create_dir(files.join(".hidden")).unwrap();
+    fs::write(files.join(".hidden/two\nlines\n"), "abc").unwrap();
     let ran = run(&folder.path().join("data"), "checksum", json!({ "folder": files })).await;
-    assert_eq!(ran.result(), &json!({ "files": 2 }));
+    assert_eq!(ran.result(), &json!({ "files": 3 }));
     let chunks: Vec<&Value> = ran.events.iter().map(|event| &event["value"]).filter(|value| !value.is_null()).collect();
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -67,6 +69,7 @@ async fn checksums_by_a_shell_script() {
         [
             &json!({ "file": files.join("back\\slash"), "sha256": abc }),
             &json!({ "file": files.join("empty"), "sha256": empty }),
+            &json!({ "file": files.join(".hidden/two\nlines\n"), "sha256": abc }),
         ]
     );
     let ran = run(&folder.path().join("data"), "checksum", json!({ "folder": "/no/such/folder" })).await;

@@ -1,161 +1,22 @@
 //! Programs as tasks: real ones, under real guards. Whatever they do, no process of theirs stays.
 
-use std::{fs, path::Path, sync::Arc};
+use std::fs;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use meanwhile::{
-    clock::{Clock, SystemClock},
     error::ErrorCode,
-    journal::{Followed, JournalOptions},
     model::{
-        CancelStep::{self, Confirmed, Delivered, KillSent, Overtaken, Requested, TermSent},
-        EventBody, Json, LogLevel, Progress, Task, TaskId, TaskStatus, code,
+        CancelStep::{Confirmed, Delivered, KillSent, Overtaken, Requested, TermSent},
+        EventBody, Json, LogLevel, Progress, TaskStatus, code,
     },
-    store::{
-        Store,
-        sqlite::{SqliteOptions, SqliteStore},
-    },
-    task::{
-        KindOptions, KindType, StartTask, TaskManager, TaskOptions,
-        program::{CommandTemplate, GuardExecutable, ProgramJob, ProgramOptions},
-    },
+    task::{StartTask, TaskOptions, program::ProgramOptions},
 };
 use serde_json::{Value, json};
 
-use crate::support::server::{Server, data, subscribe};
-
-struct Programs {
-    manager: TaskManager,
-    folder: tempfile::TempDir,
-}
-
-impl Programs {
-    async fn new() -> Self {
-        Self::with(TaskOptions::default()).await
-    }
-
-    async fn with(options: TaskOptions) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let store = SqliteStore::open(folder.path().join("data"), &SqliteOptions::default(), clock.clone()).unwrap();
-        let store: Arc<dyn Store> = Arc::new(store);
-        let manager = TaskManager::open(store, clock, options, JournalOptions::default(), 1).await.unwrap();
-        Self { manager, folder }
-    }
-
-    /// Registers a program as the kind of this name.
-    fn register(&self, name: &str, command: &[&str], change: impl FnOnce(&mut ProgramOptions)) {
-        let mut options = ProgramOptions::new(CommandTemplate::parse(command).unwrap());
-        options.folder = self.folder.path().into();
-        change(&mut options);
-        let guard = GuardExecutable::at(env!("CARGO_BIN_EXE_meanwhile"));
-        let job = Arc::new(ProgramJob::new(options, guard));
-        self.manager.register_job(name, KindType::Program, KindOptions::default(), job).unwrap();
-    }
-
-    /// Runs a shell script as a task without input.
-    async fn sh(&self, script: &str) -> Ended {
-        self.sh_with(script, |_| {}, &Value::Null).await
-    }
-
-    async fn sh_with(&self, script: &str, change: impl FnOnce(&mut ProgramOptions), input: &Value) -> Ended {
-        self.register("sh", &["sh", "-c", script], change);
-        self.run("sh", input).await
-    }
-
-    async fn run(&self, kind: &str, input: &Value) -> Ended {
-        let task = self.manager.start(StartTask::new(kind).input(input).unwrap()).await.unwrap();
-        self.ended(task.id).await
-    }
-
-    /// Starts a script, and waits until it says that it is ready.
-    async fn ready(&self, script: &str, change: impl FnOnce(&mut ProgramOptions)) -> TaskId {
-        self.register("sh", &["sh", "-c", script], change);
-        let id = self.manager.start(StartTask::new("sh")).await.unwrap().id;
-        self.says(id, "ready").await;
-        id
-    }
-
-    async fn says(&self, id: TaskId, words: &str) {
-        let mut follow = std::pin::pin!(self.manager.journal().follow(id, 0));
-        while let Some(followed) = follow.next().await {
-            let Followed::Event(event) = followed.unwrap() else { panic!("a gap") };
-            if matches!(&event.body, EventBody::Log { message, .. } if message.contains(words)) {
-                return;
-            }
-        }
-        panic!("the task ended without saying {words:?}");
-    }
-
-    /// Waits for the end; nothing of the program is left then.
-    async fn ended(&self, id: TaskId) -> Ended {
-        let ended = self.finished(id).await;
-        assert_eq!(processes_of(&id.to_string()), Vec::<String>::new(), "processes were left behind");
-        ended
-    }
-
-    async fn finished(&self, id: TaskId) -> Ended {
-        let followed: Vec<_> = self.manager.journal().follow(id, 0).try_collect().await.unwrap();
-        let body = |followed| match followed {
-            Followed::Event(event) => event.body.clone(),
-            Followed::Gap { .. } => panic!("a gap"),
-        };
-        let events = followed.into_iter().map(body).collect();
-        Ended { task: self.manager.get(id).await.unwrap().unwrap(), events }
-    }
-}
-
-/// A task that has ended, and what happened to it.
-struct Ended {
-    task: Task,
-    events: Vec<EventBody>,
-}
-
-impl Ended {
-    fn result(&self) -> Value {
-        assert_eq!(self.task.status, TaskStatus::Completed, "{:?}", self.task.error);
-        self.task.result.as_ref().unwrap().decode().unwrap()
-    }
-
-    /// The code and the message of its error.
-    fn error(&self) -> (&str, &str) {
-        let error = self.task.error.as_ref().unwrap();
-        (&error.code, &error.message)
-    }
-
-    fn logs(&self) -> Vec<(LogLevel, &str)> {
-        let log = |body| match body {
-            &EventBody::Log { level, ref message } => Some((level, message.as_str())),
-            _ => None,
-        };
-        self.events.iter().filter_map(log).collect()
-    }
-
-    /// The steps of its cancellation.
-    fn ladder(&self) -> Vec<CancelStep> {
-        let step = |body: &EventBody| match body {
-            EventBody::Cancellation(cancellation) => Some(cancellation.step),
-            _ => None,
-        };
-        self.events.iter().filter_map(step).collect()
-    }
-
-    /// All that it logged, in one text.
-    fn text(&self) -> String {
-        self.logs().into_iter().map(|(_, message)| message).collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// The processes of this task: its guard by its name, its program and all descendants by their environment.
-fn processes_of(task: &str) -> Vec<String> {
-    let holds = |pid: &str, file: &str| {
-        let content = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        String::from_utf8_lossy(&content).contains(task)
-    };
-    let pids = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    // One that has ended, and is only not waited for yet, has neither.
-    pids.filter(|pid| pid.parse::<u32>().is_ok() && (holds(pid, "environ") || holds(pid, "cmdline"))).collect()
-}
+use crate::support::{
+    programs::{EVENTS, Programs, START, gone, processes_of, start_server},
+    server::{data, subscribe},
+};
 
 #[tokio::test]
 async fn a_program_reads_its_input_and_says_how_it_goes() {
@@ -450,21 +311,6 @@ fn a_guard_is_not_for_people() {
     let output = command.args(["guard", "x"]).stdin(std::process::Stdio::null()).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && message.contains("[kinds.NAME]") && message.lines().count() == 1, "{message}");
-}
-
-/// Waits until no process of the task is there any more.
-async fn gone(task: &str) {
-    while !processes_of(task).is_empty() {
-        tokio::task::yield_now().await;
-    }
-}
-
-const START: &str = "mutation($kind: String!) { startTask(input: { kind: $kind }) { task { id } } }";
-const EVENTS: &str = "subscription($id: ID!) { taskEvents(id: $id) { ... on TaskLogged { message } ... on TaskStatusChanged { status } } }";
-
-async fn start_server(data: &Path, config: &Path) -> Server {
-    let (data, config) = (data.to_owned(), config.to_owned());
-    tokio::task::spawn_blocking(move || Server::start(&data, Some(&config))).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

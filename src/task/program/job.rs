@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, io, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     GuardExecutable, ProgramOptions,
     earlier::{Earlier, Opened},
-    guard::{Exit, Launch, Order, Report, processes::kill_session},
+    guard::{Exit, Launch, Order, Report, is_shortage, processes::kill_session},
     guarded::Line,
     options::KILL_PATIENCE_MS,
     outcome::outcome,
     output::{Output, Stream},
+    shortage::{Shortage, stopped},
 };
 use crate::{
     error::Error,
@@ -24,6 +25,8 @@ use crate::{
 
 /// Steps that wait to be recorded: more than one attempt can have.
 const MAX_STEPS: usize = 32;
+/// How often a guard is told to go on: its program may have stopped it, and would not be seen to end.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon it looks again whether a program without its guard has ended.
 const LOST_INTERVAL: Duration = Duration::from_millis(10);
 /// How often it does.
@@ -35,12 +38,21 @@ pub struct ProgramJob {
     options: ProgramOptions,
     guard: GuardExecutable,
     earlier: Earlier,
+    max_open_files: Option<u64>,
 }
 
 impl ProgramJob {
     /// A job that runs this program under that guard.
     pub fn new(options: ProgramOptions, guard: GuardExecutable) -> Self {
-        Self { options, guard, earlier: Earlier::default() }
+        Self { options, guard, earlier: Earlier::default(), max_open_files: None }
+    }
+
+    /// The soft limit of open files that the program gets, instead of this process's own: for a process that has raised
+    /// its own.
+    #[must_use]
+    pub fn max_open_files(mut self, limit: Option<u64>) -> Self {
+        self.max_open_files = limit;
+        self
     }
 
     fn command(&self, input: &Json) -> Result<Vec<OsString>, String> {
@@ -58,35 +70,31 @@ impl ProgramJob {
         let (folder, leftover_grace_ms) = (self.options.folder.expose().clone(), self.options.leftover_grace_ms);
         let shown_folder = self.options.folder.to_string();
         let lock = opened.guard(ctx.task());
-        Ok(Launch { command, folder, shown_folder, environment, input, lock, leftover_grace_ms })
-    }
-}
-
-#[async_trait]
-impl Job for ProgramJob {
-    /// Whether its fields can be arguments.
-    fn check(&self, input: &Json) -> Result<(), Error> {
-        self.command(input).map(drop).map_err(Error::invalid)
+        let max_open_files = self.max_open_files;
+        Ok(Launch { command, folder, shown_folder, environment, input, lock, leftover_grace_ms, max_open_files })
     }
 
-    async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
-        let opened = Opened { generation: ctx.generation, session: ctx.by.session };
-        let launch = self.launch(&ctx, opened, input)?;
-        self.earlier.gone(&ctx, opened).await?;
+    /// Starts the program, and follows it to its end.
+    async fn run_once(&self, ctx: &JobContext, opened: Opened, launch: &Launch) -> Result<Json, Problem> {
+        let of_guard = |error: io::Error| Problem::of_system(&error, "its guard: ");
+        tokio::select! {
+            biased;
+            gone = self.earlier.gone(ctx, opened) => gone.map_err(of_guard)?,
+            () = stopped(ctx) => return Err(not_started("programs of an earlier server have not ended yet", true).into()),
+        }
         let (guard, label) = (self.guard.clone(), format!("{}#{}", ctx.task(), ctx.attempt()));
-        let started = tokio::task::spawn_blocking(move || guard.start(&label)).await?;
-        let mut guarded = started.map_err(|error| not_started(&format!("its guard: {error}"), true))?;
-        guarded.line.say(&launch).await;
-        drop(launch);
+        let started = tokio::task::spawn_blocking(move || guard.start(&label)).await.map_err(JobError::from)?;
+        let mut guarded = started.map_err(of_guard)?;
+        guarded.line.say(launch).await;
 
         let process = guarded.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let output = Output::new(&ctx, &self.options);
+        let output = Output::new(ctx, &self.options);
         // Cancelled when no process is left, and when the output cannot be recorded.
         let (ended, fault) = (CancellationToken::new(), CancellationToken::new());
         let (steps, recorded) = mpsc::channel(MAX_STEPS);
         let control = async {
             let options = &self.options;
-            let control = Control { ctx: &ctx, options, guard: process, line: guarded.line, steps, fault: &fault };
+            let control = Control { ctx, options, guard: process, line: guarded.line, steps, fault: &fault };
             let exit = control.run().await;
             ended.cancel();
             exit
@@ -100,11 +108,54 @@ impl Job for ProgramJob {
             }
             read
         };
-        let (exit, read, ()) = tokio::join!(control, read, record(&ctx, recorded));
+        let (exit, read, ()) = tokio::join!(control, read, record(ctx, recorded));
         // It has said its last word.
         let _ = guarded.child.wait().await;
         read?;
-        outcome(&self.options, exit?, output.rest())
+        Ok(outcome(&self.options, exit?, output.rest())?)
+    }
+}
+
+/// Why a program did not run, or what came of it.
+enum Problem {
+    /// The attempt has failed.
+    Failed(JobError),
+    /// The system was short of what it takes to start it.
+    Short(String),
+}
+
+impl Problem {
+    fn of_system(error: &io::Error, what: &str) -> Self {
+        let message = format!("{what}{error}");
+        if is_shortage(error) { Self::Short(message) } else { Self::Failed(not_started(&message, true)) }
+    }
+}
+
+impl From<JobError> for Problem {
+    fn from(error: JobError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[async_trait]
+impl Job for ProgramJob {
+    /// Whether its fields can be arguments.
+    fn check(&self, input: &Json) -> Result<(), Error> {
+        self.command(input).map(drop).map_err(Error::invalid)
+    }
+
+    async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
+        let opened = Opened { generation: ctx.generation, session: ctx.by.session };
+        let launch = self.launch(&ctx, opened, input)?;
+        let mut shortage = Shortage::default();
+        loop {
+            match self.run_once(&ctx, opened, &launch).await {
+                Ok(result) => return Ok(result),
+                Err(Problem::Failed(error)) => return Err(error),
+                Err(Problem::Short(why)) if shortage.wait(&ctx, &why).await => {}
+                Err(Problem::Short(why)) => return Err(not_started(&why, true)),
+            }
+        }
     }
 
     /// Until its last process has ended: nothing else may begin before.
@@ -133,7 +184,7 @@ enum Stopping {
 }
 
 impl Control<'_> {
-    async fn run(mut self) -> Result<Exit, JobError> {
+    async fn run(mut self) -> Result<Exit, Problem> {
         let mut stopping = Stopping::No;
         let mut exit = None;
         let (ctx, fault) = (self.ctx, self.fault);
@@ -144,15 +195,27 @@ impl Control<'_> {
                 () = ctx.hurried() => {}
             }
         };
+        let mut wake = ctx.clock().sleep(WAKE_INTERVAL);
         loop {
             let report = tokio::select! {
                 report = self.line.hear() => report,
+                () = &mut wake => {
+                    self.wake();
+                    wake = ctx.clock().sleep(WAKE_INTERVAL);
+                    continue;
+                }
                 () = must_end(), if !matches!(stopping, Stopping::Forced) => {
                     self.order(Order::Kill).await;
                     stopping = Stopping::Forced;
                     continue;
                 }
                 () = self.ctx.cancelled(), if matches!(stopping, Stopping::No) => {
+                    if ctx.is_hurried() {
+                        // Its time is over, which was said before that it should stop.
+                        self.order(Order::Kill).await;
+                        stopping = Stopping::Forced;
+                        continue;
+                    }
                     self.order(Order::Terminate).await;
                     let grace = Duration::from_millis(self.options.stop_grace_ms);
                     stopping = Stopping::Asked(self.ctx.clock().sleep(grace));
@@ -166,7 +229,10 @@ impl Control<'_> {
             };
             match report {
                 Some(Report::Started) => {}
-                Some(Report::NotStarted { message, retryable }) => return Err(not_started(&message, retryable)),
+                Some(Report::NotStarted { message, short: true, .. }) => return Err(Problem::Short(message)),
+                Some(Report::NotStarted { message, retryable, .. }) => {
+                    return Err(not_started(&message, retryable).into());
+                }
                 // The last one has just ended by itself.
                 Some(Report::Signalled { processes: 0, .. }) => {}
                 Some(Report::Signalled { order, processes }) => self.step(Step::Signalled(order, processes)),
@@ -176,12 +242,12 @@ impl Control<'_> {
                     if !out_of_reach.is_empty() {
                         self.step(Step::OutOfReach(out_of_reach));
                     }
-                    return exit.ok_or_else(guard_lost);
+                    return exit.ok_or_else(|| guard_lost().into());
                 }
                 None => {
                     // What the guard would have done, as far as it can be done without it.
                     self.kill_without_guard().await;
-                    return Err(guard_lost());
+                    return Err(guard_lost().into());
                 }
             }
         }
@@ -189,7 +255,11 @@ impl Control<'_> {
 
     async fn order(&mut self, order: Order) {
         self.line.say(&order).await;
-        // The program may have stopped its guard.
+        self.wake();
+    }
+
+    /// The program may have stopped its guard.
+    fn wake(&self) {
         if let Some(guard) = self.guard {
             let _ = kill_process(guard, Signal::CONT);
         }

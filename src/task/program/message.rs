@@ -12,8 +12,25 @@ pub(super) enum Meaning {
     Text,
     /// What it means, in this order.
     Messages(Vec<Message>),
-    /// A message that cannot be understood, and why.
-    Malformed(String),
+    /// A message that cannot be understood: why, and what is lost with it.
+    Malformed(String, Option<Lost>),
+}
+
+/// What the task would miss without anyone noticing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    Chunk,
+    Result,
+}
+
+impl Lost {
+    /// The key that it was under.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Chunk => "chunk",
+            Self::Result => "result",
+        }
+    }
 }
 
 /// A message of a program.
@@ -94,17 +111,60 @@ impl Meaning {
         if !line.trim_start().starts_with('{') {
             return Self::Text;
         }
-        // Two keys of one name, and what is no JSON object, are no messages.
-        let Ok(object) = serde_json::from_str::<Object<'_>>(line) else { return Self::Text };
-        match object.messages() {
-            Err(message) => Self::Malformed(message),
-            Ok(messages) if messages.is_empty() => Self::Text,
-            Ok(messages) => Self::Messages(messages),
+        match serde_json::from_str::<Object<'_>>(line) {
+            Ok(object) => object.meaning(),
+            // Two keys of one name, and what is no JSON object, are no messages, unless they were meant so.
+            Err(error) => match meant(line) {
+                Some(lost) => Self::Malformed(format!("it is not JSON as it should be: {error}"), Some(lost)),
+                None => Self::Text,
+            },
+        }
+    }
+
+    /// What a line means that is not valid UTF-8, and was made so: nothing of value is taken from it.
+    pub(super) fn of_altered(line: &str) -> Self {
+        const WHY: &str = "it is not valid UTF-8";
+        match Self::of(line) {
+            Self::Messages(messages) => {
+                let lost = messages.iter().filter_map(Message::lost).next_back();
+                lost.map_or(Self::Text, |lost| Self::Malformed(WHY.to_owned(), Some(lost)))
+            }
+            Self::Malformed(_, Some(lost)) => Self::Malformed(WHY.to_owned(), Some(lost)),
+            Self::Malformed(_, None) | Self::Text => Self::Text,
+        }
+    }
+}
+
+/// What a line was meant to be that is no JSON object: by its first key.
+fn meant(line: &str) -> Option<Lost> {
+    let rest = line.trim_start().strip_prefix('{')?.trim_start().strip_prefix('"')?;
+    [Lost::Chunk, Lost::Result].into_iter().find(|lost| {
+        let after = rest.strip_prefix(lost.key()).and_then(|rest| rest.strip_prefix('"'));
+        after.is_some_and(|rest| rest.trim_start().starts_with(':'))
+    })
+}
+
+impl Message {
+    fn lost(&self) -> Option<Lost> {
+        match self {
+            Self::Chunk(_) => Some(Lost::Chunk),
+            Self::Result(_) => Some(Lost::Result),
+            Self::Log(..) | Self::Progress(_) => None,
         }
     }
 }
 
 impl Object<'_> {
+    fn meaning(self) -> Meaning {
+        // The result counts for more: with it the task would have ended.
+        let lost = self.result.map(|_| Lost::Result).or(self.chunk.map(|_| Lost::Chunk));
+        match self.messages() {
+            Err(why) => Meaning::Malformed(why, lost),
+            Ok(messages) if messages.is_empty() => Meaning::Text,
+            Ok(messages) => Meaning::Messages(messages),
+        }
+    }
+
     fn messages(self) -> Result<Vec<Message>, String> {
         const LOG: &str =
             "`log` is a text, or {\"level\": \"DEBUG\", \"INFO\", \"WARN\" or \"ERROR\", \"message\": a text}";
@@ -174,7 +234,7 @@ mod tests {
     fn a_message_that_makes_no_sense_says_why() {
         for line in [r#"{"progress": "much"}"#, r#"{"progress": null}"#, r#"{"log": {"level": "LOUD", "message": ""}}"#]
         {
-            assert!(matches!(Meaning::of(line), Meaning::Malformed(_)), "{line}");
+            assert!(matches!(Meaning::of(line), Meaning::Malformed(_, None)), "{line}");
         }
     }
 
@@ -184,12 +244,31 @@ mod tests {
         for value in [r#""\ud800""#, r#"{"\udc00x": 1}"#, "[1e999]", &deep] {
             for key in ["chunk", "result"] {
                 let line = format!(r#"{{"{key}": {value}}}"#);
-                let Meaning::Malformed(why) = Meaning::of(&line) else { panic!("{key}: {value}") };
-                assert!(why.contains(key) && why.contains("column"), "{why}");
+                let Meaning::Malformed(why, Some(lost)) = Meaning::of(&line) else { panic!("{key}: {value}") };
+                assert!(lost.key() == key && why.contains(key) && why.contains("column"), "{why}");
             }
         }
         let sound = r#"{"a": ["\ud83d\ude00\u0000", -0.5e-300, 123456789012345678901234567890, true, null]}"#;
         assert_eq!(messages(&format!(r#"{{"chunk": {sound}}}"#)), [Message::Chunk(Json::parse(sound).unwrap())]);
+    }
+
+    #[test]
+    fn what_was_meant_as_a_result_or_a_chunk_and_is_none_is_lost() {
+        let lost = |meaning| match meaning {
+            Meaning::Malformed(_, lost) => lost,
+            other => panic!("{other:?}"),
+        };
+        for line in [r#"{"result": NaN}"#, r#" { "result" :"#, r#"{"result": 1, "result": 2}"#, r#"{"result": 1} x"#] {
+            assert_eq!(lost(Meaning::of(line)), Some(Lost::Result), "{line}");
+        }
+        assert_eq!(lost(Meaning::of(r#"{"chunk": Infinity}"#)), Some(Lost::Chunk));
+        assert_eq!(lost(Meaning::of(r#"{"chunk": 1, "result": 2, "progress": "much"}"#)), Some(Lost::Result));
+        for line in [r#"{"results": NaN}"#, r#"{"result"}"#, r#"{"x": 1, "result": NaN}"#, r#"{"a": "result": "#] {
+            assert_eq!(Meaning::of(line), Meaning::Text, "{line}");
+        }
+        assert_eq!(lost(Meaning::of_altered(r#"{"progress": 1, "result": "?"}"#)), Some(Lost::Result));
+        assert_eq!(Meaning::of_altered(r#"{"progress": 1}"#), Meaning::Text);
+        assert_eq!(Meaning::of_altered("a ? b"), Meaning::Text);
     }
 
     #[test]

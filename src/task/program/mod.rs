@@ -31,14 +31,15 @@
 //! | an exit code of `success_exit_codes` | completes with the last result, or `null` |
 //! | another exit code | fails with `PROGRAM_FAILED`, the last lines, and no retry for `no_retry_exit_codes` |
 //! | a signal | fails with `PROGRAM_KILLED` |
-//! | it cannot be started | fails with `PROGRAM_NOT_STARTED` |
+//! | it cannot be started | fails with `PROGRAM_NOT_STARTED`; while the system is short of processes, open files or memory, the attempt waits |
+//! | a result or chunk that cannot be recorded | fails with `PROGRAM_FAILED` |
 //! | over a limit of chunks or results | fails with `LIMIT_EXCEEDED` |
 //! | over the time limit, or the task's deadline | fails with `TIMEOUT` or `DEADLINE_EXCEEDED`, and the last lines |
 //!
 //! The attempt ends when the *last* process of the program has ended, whose output is then recorded. Processes that the program leaves behind have
 //! `leftover_grace_ms` to end by themselves, then they are killed.
 //!
-//! When the task is cancelled or the server shuts down, all processes get SIGTERM, and after `stop_grace_ms` SIGKILL. A
+//! Over its time it gets SIGKILL, and no SIGTERM before. When the task is cancelled or the server shuts down, all processes get SIGTERM, and after `stop_grace_ms` SIGKILL. A
 //! program that ends with an exit code of success then has completed: one that stopped half-way says another.
 //!
 //! # How it is kept under control
@@ -52,6 +53,7 @@ mod earlier;
 pub mod guard;
 #[cfg(target_os = "linux")]
 mod guarded;
+mod interpreter;
 #[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]
@@ -63,6 +65,8 @@ mod options;
 mod outcome;
 #[cfg(target_os = "linux")]
 mod output;
+#[cfg(target_os = "linux")]
+mod shortage;
 mod template;
 
 #[cfg(target_os = "linux")]

@@ -2,7 +2,12 @@
 
 use serde_json::json;
 
-use super::{ProgramOptions, guard::Exit, output::Rest};
+use super::{
+    ProgramOptions,
+    guard::Exit,
+    message::Lost,
+    output::{Rest, lost_value},
+};
 use crate::{
     model::{Json, code},
     task::{JobError, Retry},
@@ -13,7 +18,10 @@ pub(super) fn outcome(options: &ProgramOptions, exit: Exit, rest: Rest) -> Resul
     let listed = |codes: &[u8], exit: i32| codes.iter().any(|code| i32::from(*code) == exit);
     let (ended, code, retry) = match exit {
         Exit::Code(exit) if listed(&options.success_exit_codes, exit) => {
-            return Ok(rest.result.unwrap_or_else(Json::null));
+            return match rest.lost_result {
+                Some(why) => Err(lost_value(Lost::Result, &why)),
+                None => Ok(rest.result.unwrap_or_else(Json::null)),
+            };
         }
         Exit::Code(exit) => {
             let never = listed(&options.no_retry_exit_codes, exit);
@@ -77,6 +85,7 @@ mod tests {
     fn other_exit_codes_fail_with_the_last_words() {
         let rest = || Rest {
             result: Some(Json::null()),
+            lost_result: None,
             last_lines: vec!["opening".into(), "no such file".into()],
             last_words: Some("no such file".into()),
         };

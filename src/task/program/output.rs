@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ProgramOptions,
     lines::{End, Line, Splitter},
-    message::{Meaning, Message},
+    message::{Lost, Meaning, Message},
 };
 use crate::{
     model::{Json, LogLevel, code},
@@ -52,6 +52,8 @@ pub(super) struct Output<'a> {
 #[derive(Default)]
 struct State {
     result: Option<Json>,
+    /// Why the last result could not be understood.
+    lost_result: Option<String>,
     /// What was logged.
     log_bytes: usize,
     last_lines: VecDeque<(Stream, String)>,
@@ -62,6 +64,8 @@ struct State {
 pub(super) struct Rest {
     /// The last result that the program gave.
     pub(super) result: Option<Json>,
+    /// The last one was none, for this reason.
+    pub(super) lost_result: Option<String>,
     /// Its last lines, oldest first.
     pub(super) last_lines: Vec<String>,
     /// The one that explains a failure best.
@@ -122,6 +126,9 @@ impl<'a> Output<'a> {
                 Stream::Stdout if line.end == End::Cut && line.bytes.trim_ascii_start().first() == Some(&b'{') => {
                     return Err(self.too_long(line.bytes.len()));
                 }
+                Stream::Stdout if std::str::from_utf8(&line.bytes).is_err() => {
+                    Meaning::of_altered(&String::from_utf8_lossy(&line.bytes))
+                }
                 Stream::Stdout => Meaning::of(&shown),
             };
             match meaning {
@@ -131,9 +138,15 @@ impl<'a> Output<'a> {
                         self.obey(message).await?;
                     }
                 }
-                Meaning::Malformed(why) => {
+                Meaning::Malformed(why, lost) => {
                     self.log(stream, &mut text).await?;
                     self.log_as(LogLevel::Warn, format!("a message was not understood, {why}: {shown}")).await?;
+                    match lost {
+                        // It can come yet: the last one counts.
+                        Some(Lost::Result) => self.lock().lost_result = Some(why),
+                        Some(Lost::Chunk) => return Err(lost_value(Lost::Chunk, &why)),
+                        None => {}
+                    }
                 }
                 Meaning::Text if is_overwritten => {}
                 Meaning::Text => {
@@ -159,7 +172,10 @@ impl<'a> Output<'a> {
             Message::Log(level, message) => self.log_as(level, message).await?,
             Message::Progress(progress) => self.ctx.progress(progress),
             Message::Chunk(value) => self.ctx.chunk_json(value).await?,
-            Message::Result(value) => self.lock().result = Some(value),
+            Message::Result(value) => {
+                let mut state = self.lock();
+                (state.result, state.lost_result) = (Some(value), None);
+            }
         }
         Ok(())
     }
@@ -226,13 +242,19 @@ impl<'a> Output<'a> {
         let last = |of: Stream| state.last_lines.iter().rev().find(|(stream, _)| *stream == of);
         let last_words = last(Stream::Stderr).or_else(|| last(Stream::Stdout)).map(|(_, line)| line.clone());
         let last_lines = state.last_lines.into_iter().map(|(_, line)| line).collect();
-        Rest { result: state.result, last_lines, last_words }
+        Rest { result: state.result, lost_result: state.lost_result, last_lines, last_words }
     }
 
     /// A std mutex: held for moments, never across an await.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The attempt fails: what the program gave is not there.
+pub(super) fn lost_value(lost: Lost, why: &str) -> JobError {
+    let message = format!("the program gave a `{}` that cannot be recorded, {why}", lost.key());
+    JobError::new(message).code(code::PROGRAM_FAILED)
 }
 
 /// A line as it is shown: valid UTF-8, and marked where it is not what the program wrote.

@@ -4,6 +4,8 @@ use std::{ffi::OsString, fmt, path::Path};
 
 use serde_json::Value;
 
+use super::interpreter;
+
 /// A program and its arguments, of which some take fields of the input: `{input.width}`.
 ///
 /// A field becomes (part of) exactly one argument, whatever it holds: no shell sees it. Text as it is, anything else
@@ -42,9 +44,6 @@ impl fmt::Display for InvalidCommand {
 impl std::error::Error for InvalidCommand {}
 
 const OPEN: &str = "{input";
-/// Programs for which the argument after `-c` is code.
-const SHELLS: [&str; 9] = ["sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "busybox", "python3"];
-
 impl CommandTemplate {
     /// Reads a command: the program, then its arguments.
     pub fn parse<S: AsRef<str>>(command: &[S]) -> Result<Self, InvalidCommand> {
@@ -64,11 +63,11 @@ impl CommandTemplate {
         let mut arguments = Vec::with_capacity(rest.len());
         for (at, text) in rest.iter().enumerate() {
             let pieces = pieces(text)?;
-            let is_code = at > 0 && rest[at - 1].starts_with('-') && rest[at - 1].ends_with('c');
-            if is_code && is_shell(program) && pieces.iter().any(|piece| matches!(piece, Piece::Field(_))) {
+            let holds_input = pieces.iter().any(|piece| matches!(piece, Piece::Field(_)));
+            if let Some((name, interpreter)) = holds_input.then(|| interpreter::of_code(&command, at + 1)).flatten() {
                 return Err(InvalidCommand(format!(
-                    "puts the input into the code of a shell, {text:?}, where it could run anything: write \"$1\" there, and \
-                     add \"--\" and the placeholder as further arguments"
+                    "puts the input into code that `{name}` runs, {text:?}, where it could do anything: {}",
+                    interpreter.remedy
                 )));
             }
             arguments.push(Argument { pieces, after_options });
@@ -176,11 +175,6 @@ fn pieces(text: &str) -> Result<Vec<Piece>, InvalidCommand> {
     Ok(pieces)
 }
 
-fn is_shell(program: &str) -> bool {
-    let name = program.rsplit('/').next().unwrap_or(program);
-    SHELLS.contains(&name)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -233,6 +227,15 @@ mod tests {
             &["bash", "-euc", "ls {input.folder}"],
         ] {
             assert!(CommandTemplate::parse(command).is_err(), "{command:?}");
+        }
+        for (command, remedy) in [
+            (["sh", "-c", "ls {input.folder}"], "write \"$1\""),
+            (["python3", "-c", "print('{input.x}')"], "sys.argv[1]"),
+            (["/usr/bin/awk", "BEGIN { print \"{input.x}\" }", "file"], "\"-v\""),
+        ] {
+            let message = CommandTemplate::parse(&command).unwrap_err().to_string();
+            let name = command[0].rsplit('/').next().unwrap();
+            assert!(message.contains(&format!("`{name}`")) && message.contains(remedy), "{message}");
         }
         assert!(CommandTemplate::parse(&["sh", "-c", "ls \"$1\"", "--", "{input.folder}"]).is_ok());
     }

@@ -4,6 +4,8 @@ pub(crate) mod api;
 pub(crate) mod follower;
 pub(crate) mod here;
 pub(crate) mod peer;
+#[cfg(target_os = "linux")]
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod server;

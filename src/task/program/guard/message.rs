@@ -23,6 +23,8 @@ pub(in crate::task::program) struct Launch {
     pub(in crate::task::program) lock: String,
     /// How long processes that the program left behind may go on, in milliseconds.
     pub(in crate::task::program) leftover_grace_ms: u64,
+    /// The soft limit of open files that it gets; none: that of the guard.
+    pub(in crate::task::program) max_open_files: Option<u64>,
 }
 
 /// What the server asks for later. That it says nothing any more, because it has hung up, means [`Order::Kill`].
@@ -45,6 +47,8 @@ pub(in crate::task::program) enum Report {
         message: String,
         /// Whether it could work another time.
         retryable: bool,
+        /// Whether the system was short of something: then it is tried again soon.
+        short: bool,
     },
     /// An order was carried out.
     Signalled {

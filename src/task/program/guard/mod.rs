@@ -37,7 +37,10 @@ use rustix::{
     fs::{MemfdFlags, memfd_create},
     io::Errno,
     net::{RecvFlags, recv},
-    process::{Pid, Signal, WaitOptions, getpid, kill_process_group, set_child_subreaper, setsid, wait},
+    process::{
+        Pid, Resource, Rlimit, Signal, WaitOptions, getpid, getrlimit, kill_process_group, set_child_subreaper,
+        setrlimit, setsid, wait,
+    },
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -74,8 +77,14 @@ pub fn run() -> io::Result<()> {
     // It fails for the leader of a process group, which a process that was just started is not.
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(Guard::guard(socket))
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(Guard::guard(socket)),
+        Err(error) => {
+            let mut line = serde_json::to_vec(&Report::not_started(&error))?;
+            line.push(b'\n');
+            (&socket).write_all(&line)
+        }
+    }
 }
 
 struct Guard {
@@ -99,13 +108,20 @@ impl Guard {
         let Some(launch) = orders.next_line().await? else { return Ok(()) };
         let launch: Launch = serde_json::from_str(&launch)?;
         let leftover_grace = Duration::from_millis(launch.leftover_grace_ms);
-        let mut signals = Signals::new()?;
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => return guard.give_up(&error).await,
+        };
         let lock = guard.lock(&launch.lock);
-        let _lock = tokio::select! {
+        let lock = tokio::select! {
             biased;
             // Whatever comes before there is a program, it is that there should be none.
             _ = orders.next_line() => return Ok(()),
-            lock = lock => lock?,
+            lock = lock => lock,
+        };
+        let _lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => return guard.give_up(&error).await,
         };
         // A later server that does not see the name yet does not wait for what begins now.
         if has_hung_up(&line) {
@@ -116,13 +132,15 @@ impl Guard {
                 guard.program = Some(pid);
                 guard.report(&Report::Started).await;
             }
-            Err(error) => {
-                let retryable = is_transient(&error);
-                guard.report(&Report::NotStarted { message: error.to_string(), retryable }).await;
-                return Ok(());
-            }
+            Err(error) => return guard.give_up(&error).await,
         }
         guard.watch(orders, &mut signals, leftover_grace).await
+    }
+
+    /// There is no program.
+    async fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
+        self.report(&Report::not_started(why)).await;
+        Ok(())
     }
 
     /// Waits until no other guard holds the lock. It is held as long as this lives, and by nobody else.
@@ -268,11 +286,15 @@ async fn terminated(signals: &mut [unix::Signal]) {
 
 /// Starts the program, and leaves its stdout and stderr to it.
 fn start(launch: Launch) -> io::Result<Pid> {
-    let Launch { command, folder, shown_folder, environment, input, .. } = launch;
+    let Launch { command, folder, shown_folder, environment, input, max_open_files, .. } = launch;
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     if !folder.is_dir() {
         let message = format!("its folder {shown_folder} is not there");
         return Err(io::Error::new(io::ErrorKind::NotFound, message));
+    }
+    if max_open_files.is_some() {
+        // The guard itself needs few.
+        setrlimit(Resource::Nofile, Rlimit { current: max_open_files, ..getrlimit(Resource::Nofile) })?;
     }
     // Found from here, not from its folder.
     let program = if Path::new(program).components().count() > 1 { &path::absolute(program)?.into() } else { program };
@@ -300,10 +322,21 @@ fn input_file(input: &Json) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+impl Report {
+    fn not_started(why: &io::Error) -> Self {
+        let short = is_shortage(why);
+        Self::NotStarted { message: why.to_string(), retryable: short || is_transient(why), short }
+    }
+}
+
+/// Whether the system, or what this user may have of it, is short of processes, open files or memory.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+}
+
 /// Whether starting the program could work later, as things are.
 fn is_transient(error: &io::Error) -> bool {
-    use io::ErrorKind::{ExecutableFileBusy, Interrupted, OutOfMemory, QuotaExceeded, ResourceBusy, WouldBlock};
-    let files = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-    matches!(error.kind(), ExecutableFileBusy | Interrupted | OutOfMemory | QuotaExceeded | ResourceBusy | WouldBlock)
-        || error.raw_os_error().is_some_and(|code| files.contains(&code))
+    use io::ErrorKind::{ExecutableFileBusy, Interrupted, QuotaExceeded, ResourceBusy};
+    matches!(error.kind(), ExecutableFileBusy | Interrupted | QuotaExceeded | ResourceBusy)
 }
