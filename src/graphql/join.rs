@@ -135,10 +135,12 @@ pub(super) struct Comparison {
     sequential: JoinedData,
     /// Each part as soon as the parts it waits for are there.
     concurrent: JoinedData,
-    /// How much less time the concurrent run took, in per cent of the sequential one's.
-    improvement_percent: f64,
-    /// How many times as fast the concurrent run was.
-    speedup: f64,
+    /// How much less time the concurrent run took, in per cent of the sequential one's. Null when the two runs did not do
+    /// the same: a part failed in one of them only, or with another code, or the join's time was over before all parts
+    /// had ended.
+    improvement_percent: Option<f64>,
+    /// How many times as fast the concurrent run was. Null when `improvementPercent` is.
+    speedup: Option<f64>,
 }
 
 /// Milliseconds, to the microsecond.

@@ -39,7 +39,7 @@ impl Query {
 
     /// Runs a join twice, concurrently and one part after another, and says what is gained. It really does: every source
     /// of the join is asked twice. The concurrent run comes first, so that what it warms up (connections, caches) helps
-    /// the other one: the gain is never flattered.
+    /// the other one. Where the two did not do the same, there is no figure.
     async fn comparison(
         &self,
         ctx: &Context<'_>,

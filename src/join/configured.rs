@@ -147,11 +147,12 @@ impl ConfiguredJoin {
         let args = Arc::new(args.resolve(&format!("join `{}`", self.plan.name), &self.definition.args)?);
         let ran = run(&self.plan, args.clone(), order, fetches, &self.clock).await?;
         let data = self.shape_in_time(&args, &ran.parts, ran.began).await?;
-        Ok(Joined { data, elapsed: self.clock.elapsed().saturating_sub(ran.began), parts: ran.parts })
+        let elapsed = self.clock.elapsed().saturating_sub(ran.began);
+        Ok(Joined { data, elapsed, parts: ran.parts, timed_out: ran.timed_out })
     }
 
     /// Runs it both ways, each by itself: every source is really asked twice. Concurrently first, so that what the first
-    /// run warms up (connections, caches) never flatters the gain.
+    /// run warms up (connections, caches) helps the sequential one.
     pub async fn compare(&self, args: Args) -> Result<Comparison, Error> {
         let concurrent = self.run(args.clone(), Order::Concurrent, &Fetches::default()).await?;
         let sequential = self.run(args, Order::Sequential, &Fetches::default()).await?;

@@ -125,9 +125,40 @@ fn a_comparison_runs_everything_twice_and_says_what_is_gained() {
     let compared = lab.run(lab.join(&PROFILE).compare(())).unwrap();
     assert_eq!((compared.sequential.elapsed, compared.concurrent.elapsed), (350 * MS, 250 * MS));
     assert_eq!(times(&compared.sequential), [(NO_TIME, 100 * MS), (100 * MS, 200 * MS), (300 * MS, 50 * MS)]);
-    assert!((compared.improvement_percent() - 28.57).abs() < 0.01);
-    assert!((compared.speedup() - 1.4).abs() < 0.001);
+    assert!((compared.improvement_percent().unwrap() - 28.57).abs() < 0.01);
+    assert!((compared.speedup().unwrap() - 1.4).abs() < 0.001);
     assert_eq!(["user", "api", "process"].map(|name| lab.made(name)), [2, 2, 2]);
+}
+
+#[test]
+fn runs_that_did_not_do_the_same_are_not_compared() {
+    let mut lab = profile();
+    // One read at a time, and no patience: of three reads at once the two that wait are late.
+    let limits = crate::source::SourceLimits { timeout_ms: 250, concurrency: 1, ..Default::default() };
+    lab.add_with("single", SimulatedOptions { latency_ms: 200, limits, ..SimulatedOptions::default() });
+    let mut builder = JoinBuilder::<()>::new("three");
+    for name in ["a", "b", "c"] {
+        let gives = if name == "a" { crate::source::Gives::Rows } else { crate::source::Gives::Value };
+        let _ = builder.part::<Json>(Part::new(name, "single").gives(gives));
+    }
+    let three = builder.build(&lab.sources, |(), _| Ok(())).unwrap();
+    let compared = lab.run(three.compare(())).unwrap();
+    let failed = |joined: &Joined<()>| joined.parts.iter().filter(|part| part.result.is_err()).count();
+    assert!(failed(&compared.concurrent) > 0 && failed(&compared.sequential) == 0, "{compared:?}");
+    assert_eq!((compared.improvement_percent(), compared.speedup()), (None, None));
+
+    // The join's time is over: for one after another, and for both.
+    for timeout_ms in [300, 150] {
+        let limits = JoinLimits { timeout_ms, ..JoinLimits::default() };
+        let compared = lab.run(lab.join_with(&PROFILE, &[], limits).compare(())).unwrap();
+        assert!(compared.sequential.timed_out && compared.concurrent.timed_out == (timeout_ms == 150), "{compared:?}");
+        assert_eq!((compared.improvement_percent(), compared.speedup()), (None, None));
+    }
+
+    // A part that fails in both in the same way is no difference.
+    lab.failing("broken", 10);
+    let compared = lab.run(lab.join(&[("user", &[]), ("broken", &[])]).compare(())).unwrap();
+    assert!(compared.speedup().is_some_and(|speedup| (speedup - 1.1).abs() < 0.001), "{compared:?}");
 }
 
 #[test]
