@@ -8,7 +8,7 @@ use reqwest::{
 };
 
 use super::{HttpFormat, HttpMethod};
-use crate::{clock::Clock, error::ErrorCode, model::Json, source::SourceError};
+use crate::{as_written::replace_whole, clock::Clock, error::ErrorCode, model::Json, source::SourceError};
 
 /// How long a request waits before it is sent again, the first time; then twice as long each time, in milliseconds.
 const RETRY_BACKOFF_MS: u64 = 50;
@@ -167,12 +167,14 @@ fn shortened(mut cause: String) -> String {
     cause
 }
 
-/// Those who check certificates tell for which name.
+/// Those who check certificates tell for which name; they write an address of IPv6 without its brackets.
 fn without_host(cause: String, host: Option<&str>) -> String {
-    match host {
-        Some(host) if !host.is_empty() => cause.replace(host, "its host"),
-        _ => cause,
-    }
+    let bare = host.map(|host| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host));
+    [host, bare]
+        .into_iter()
+        .flatten()
+        .filter(|host| !host.is_empty())
+        .fold(cause, |cause, host| replace_whole(&cause, host, "its host"))
 }
 
 #[cfg(test)]
@@ -185,6 +187,11 @@ mod tests {
         let expected = "certificate not valid for name \"its host\"";
         assert_eq!(without_host(cause, Some("secret.example.com")), expected);
         assert_eq!(without_host("Connection refused".to_owned(), None), "Connection refused");
+        let cause = |name: &str| format!("certificate not valid for name \"{name}\"");
+        for name in ["::1", "[::1]"] {
+            assert_eq!(without_host(cause(name), Some("[::1]")), expected);
+        }
+        assert_eq!(without_host(cause("a"), Some("a")), expected);
     }
 
     #[test]
