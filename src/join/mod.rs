@@ -26,7 +26,7 @@ use crate::model::Json;
 /// How much one run of a join may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinLimits {
-    /// How long the parts may take together, in milliseconds.
+    /// How long the parts may take together, and then a shape in what they leave, in milliseconds.
     pub timeout_ms: u64,
     /// JSON text of one part's value, in bytes.
     pub max_part_bytes: usize,

@@ -332,7 +332,45 @@ async fn a_shape_that_does_not_get_its_turn_is_a_timeout() {
     lab.clock.advance(MS);
     let error = run.await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Timeout);
-    assert!(error.to_string().contains("did not get its turn within the 150 ms"), "{error}");
+    let expected = "its `shape` did not get its turn, or did not end, within the 150 ms that the join has";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+/// A join of `user` (100 ms) and `api` (200 ms) whose shape goes on without end.
+fn endless_shape(lab: &Lab, timeout_ms: u64) -> ConfiguredJoin {
+    let part = |name: &str| PartDefinition { name: name.to_owned(), source: name.to_owned(), ..Default::default() };
+    let definition = JoinDefinition {
+        parts: vec![part("user"), part("api")],
+        shape: Some(Filter::compile("last(range(1e12))", &JoinDefinition::SHAPE_VARIABLES).unwrap()),
+        limits: JoinLimits { timeout_ms, ..JoinLimits::default() },
+        ..JoinDefinition::default()
+    };
+    let clock: Arc<dyn Clock> = Arc::new(lab.clock.clone());
+    ConfiguredJoin::new("endless", definition, &lab.sources, &JqRunner::new(clock)).unwrap()
+}
+
+#[tokio::test]
+async fn a_shape_has_what_its_parts_left_of_the_joins_time() {
+    // What the parts leave of it, and where they leave nothing a grace.
+    for (timeout_ms, parts_end_at, stopped_at, expected) in [
+        (250, 200, 250, "within the 250 ms that the join has (its `timeout_ms`)"),
+        (150, 150, 250, "(its `timeout_ms`), all of which its parts took, nor in 100 ms more"),
+    ] {
+        let lab = profile();
+        let join = endless_shape(&lab, timeout_ms);
+        let fetches = Fetches::default();
+        let mut run = Box::pin(join.run(Args::none(), Order::Concurrent, &fetches));
+        while lab.clock.elapsed() < parts_end_at * MS {
+            assert!(futures::poll!(&mut run).is_pending());
+            lab.clock.advance(10 * MS);
+        }
+        assert!(futures::poll!(&mut run).is_pending());
+        lab.clock.advance((stopped_at - parts_end_at - 1) * MS);
+        assert!(futures::poll!(&mut run).is_pending());
+        lab.clock.advance(MS);
+        let error = run.await.unwrap_err();
+        assert!(error.to_string().ends_with(expected), "{error}");
+    }
 }
 
 #[test]
