@@ -1,6 +1,6 @@
 //! Request and answer: connections, redirects, status.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode, Url,
@@ -60,7 +60,8 @@ impl Exchange {
         Err(SourceError::limit(&self.source, "max_redirects", format!("{} redirects", self.max_redirects)))
     }
 
-    /// Sends it; a `GET` again when no connection could be made.
+    /// Sends it; a `GET` again when no connection could be made, or the connection was lost before the answer's head was
+    /// there: also a server that has closed a connection which was kept for reuse.
     async fn attempt(&self, outgoing: &Outgoing) -> Result<Response, SourceError> {
         let mut retries = 0;
         loop {
@@ -73,7 +74,7 @@ impl Exchange {
             request = request.headers(headers);
             match request.send().await {
                 Ok(response) => return Ok(response),
-                Err(error) if error.is_connect() && outgoing.method == Method::GET && retries < self.max_retries => {
+                Err(error) if outgoing.method == Method::GET && retries < self.max_retries && is_unanswered(&error) => {
                     let wait_ms = RETRY_BACKOFF_MS << retries.min(10);
                     retries += 1;
                     self.clock.sleep(Duration::from_millis(wait_ms)).await;
@@ -142,6 +143,26 @@ pub(super) fn plain_headers(format: HttpFormat) -> HeaderMap {
         HttpFormat::NdJson => "application/x-ndjson, application/jsonl",
     };
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))])
+}
+
+/// Whether the server has said nothing of an answer that could be used, and the connection is gone or never was.
+fn is_unanswered(error: &reqwest::Error) -> bool {
+    if error.is_connect() {
+        return true;
+    }
+    let is_lost = |cause: &(dyn std::error::Error + 'static)| {
+        let ended = cause.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed() || error.is_body_write_aborted()
+        });
+        let broken = cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+        });
+        ended || broken
+    };
+    error.is_request()
+        && !error.is_timeout()
+        && std::iter::successors(error.source(), |cause| (*cause).source()).any(is_lost)
 }
 
 fn is_redirect(status: StatusCode) -> bool {

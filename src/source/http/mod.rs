@@ -26,7 +26,7 @@ use crate::{clock::Clock, error::ErrorCode, model::Json, secret::Secret};
 /// How an [`HttpSource`] asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HttpMethod {
-    /// A request without body, that is sent again when no connection could be made.
+    /// A request without body, that is sent again when there was no connection, or it was lost before an answer.
     #[default]
     Get,
     /// A request with a body.
@@ -67,7 +67,7 @@ pub struct HttpSourceOptions {
     pub max_row_bytes: usize,
     /// Redirects that are followed.
     pub max_redirects: usize,
-    /// How often a `GET` is sent again when no connection could be made.
+    /// How often a `GET` is sent again when no connection could be made, or it was lost before the answer's head was there.
     pub max_retries: usize,
 }
 
