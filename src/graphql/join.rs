@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use async_graphql::{Object, SimpleObject};
 use super::{scalar::JsonScalar, source::ArgDefinition};
 use crate::{
     error::Error,
-    join::{self, ConfiguredJoin, Fetches, PartInfo},
+    join::{self, ConfiguredJoin, Fetches, JoinRoom, PartInfo},
     source,
 };
 
@@ -194,12 +194,16 @@ impl Comparison {
 /// In a request's data: the joins it runs.
 #[derive(Debug, Default)]
 pub(super) struct RequestJoins {
-    /// Identical parts of its joins are fetched once.
-    pub(super) fetches: Fetches,
+    fetches: OnceLock<Fetches>,
     runs: AtomicUsize,
 }
 
 impl RequestJoins {
+    /// Identical parts of its joins are fetched once, and their values have to fit in this room.
+    pub(super) fn fetches(&self, room: &JoinRoom) -> &Fetches {
+        self.fetches.get_or_init(|| Fetches::within(room))
+    }
+
     /// Counts `runs` more of them.
     pub(super) fn begin(&self, runs: usize, max_joins: usize) -> Result<(), Error> {
         if self.runs.fetch_add(runs, Ordering::Relaxed) + runs > max_joins {

@@ -153,9 +153,11 @@ impl ConfiguredJoin {
 
     /// Runs it both ways, each by itself: every source is really asked twice. Concurrently first, so that what the first
     /// run warms up (connections, caches) helps the sequential one.
-    pub async fn compare(&self, args: Args) -> Result<Comparison, Error> {
-        let concurrent = self.run(args.clone(), Order::Concurrent, &Fetches::default()).await?;
-        let sequential = self.run(args, Order::Sequential, &Fetches::default()).await?;
+    ///
+    /// Of `fetches` only the room is used.
+    pub async fn compare(&self, args: Args, fetches: &Fetches) -> Result<Comparison, Error> {
+        let concurrent = self.run(args.clone(), Order::Concurrent, &fetches.anew()).await?;
+        let sequential = self.run(args, Order::Sequential, &fetches.anew()).await?;
         Ok(Comparison { sequential, concurrent })
     }
 

@@ -2,13 +2,15 @@
 //!
 //! [`ConfiguredJoin`] is what the configuration declares: args and shape are jq filters, values are JSON.
 //! [`JoinBuilder`] makes the same in Rust, over the caller's own types. Both become a plan (`plan`: the parts and, in
-//! `graph`, which waits for which) that `run` runs; `fetches` gets each part, identical ones once per request.
+//! `graph`, which waits for which) that `run` runs; `fetches` gets each part, identical ones once per request, and holds
+//! their values as far as there is `room`.
 
 mod builder;
 mod configured;
 mod fetches;
 mod graph;
 mod plan;
+mod room;
 mod run;
 
 use std::time::Duration;
@@ -19,6 +21,7 @@ pub use self::{
     fetches::Fetches,
     graph::GraphError,
     plan::PartInfo,
+    room::JoinRoom,
     run::{JoinedPart, Order},
 };
 use crate::model::Json;

@@ -175,6 +175,12 @@ impl<A: Send + Sync + 'static> Run<'_, A> {
 
     /// Notes how a part ended. Gives the parts that can be fetched now.
     fn finish(&mut self, (index, result, shared): PartFetched) -> Result<Vec<usize>, Error> {
+        if let (Ok(value), false) = (&result, shared) {
+            self.fetches.hold(value.len()).map_err(|error| {
+                let message = format!("join `{}`: {}", self.plan.name, error.message);
+                SourceError { message, ..error }
+            })?;
+        }
         let result = result.and_then(|value| self.within(value));
         let failed = result.as_ref().err().map(|error| error.code);
         self.note(index, result, shared)?;

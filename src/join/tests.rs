@@ -304,6 +304,48 @@ fn all_values_together_are_within_a_limit() {
     assert!(error.to_string().contains("`max_bytes`, which allows 14 bytes"), "{error}");
 }
 
+#[test]
+fn all_joins_at_once_hold_no_more_than_there_is_room_for() {
+    let mut lab = Lab::new();
+    lab.add("a", 10, "12345").add("b", 20, "12345");
+    let part = |name: &str, source: &str| PartDefinition {
+        name: name.to_owned(),
+        source: source.to_owned(),
+        ..PartDefinition::default()
+    };
+    let definition =
+        JoinDefinition { parts: vec![part("a", "a"), part("b", "b"), part("again", "b")], ..JoinDefinition::default() };
+    let runner = JqRunner::new(Arc::new(lab.clock.clone()));
+    let join = ConfiguredJoin::new("all", definition, &lab.sources, &runner).unwrap();
+    let room = JoinRoom::new(25);
+    let run = |fetches: &Fetches| lab.run(join.run(Args::none(), Order::Concurrent, fetches));
+
+    // What is shared counts once; each request holds what it has until it is over.
+    let (first, second, third) = (Fetches::within(&room), Fetches::within(&room), Fetches::within(&room));
+    run(&first).unwrap();
+    run(&first).unwrap();
+    assert_eq!(room.held_bytes(), 10);
+    run(&second).unwrap();
+    assert_eq!(room.held_bytes(), 20);
+    // There is room for one value more, and not for two.
+    let error = run(&third).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert!(error.to_string().starts_with("join `all`: too many joins hold values now"), "{error}");
+    drop((second, third));
+    assert_eq!(room.held_bytes(), 10);
+    run(&Fetches::within(&room)).unwrap();
+    drop(first);
+    assert_eq!(room.held_bytes(), 0);
+
+    // A comparison holds the values of both runs.
+    let fetches = Fetches::within(&room);
+    lab.run(join.compare(Args::none(), &fetches)).unwrap();
+    assert_eq!(room.held_bytes(), 20);
+    assert!(lab.run(join.compare(Args::none(), &fetches)).is_err());
+    drop(fetches);
+    assert_eq!(room.held_bytes(), 0);
+}
+
 #[tokio::test]
 async fn a_shape_that_does_not_get_its_turn_is_a_timeout() {
     let lab = profile();
