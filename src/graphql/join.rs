@@ -49,7 +49,7 @@ impl Join {
         self.0.parts().map(JoinPart::from).collect()
     }
 
-    /// How long its parts may take together, in milliseconds.
+    /// How long it may take: its parts together, and its shape in what they leave. In milliseconds.
     async fn timeout_ms(&self) -> u64 {
         self.0.definition().limits.timeout_ms
     }
