@@ -59,9 +59,26 @@ impl AsWritten<PathBuf> {
         // The longer one first: the other can be a part of it.
         [absolute, self.value.clone()].iter().fold(words.to_owned(), |words, path| match &*path.to_string_lossy() {
             "" => words,
-            path => words.replace(path, text),
+            path => replace_whole(&words, path, text),
         })
     }
+}
+
+/// The words with `by` wherever `what` stands in them for itself, and not as a part of a longer word or name.
+pub(crate) fn replace_whole(words: &str, what: &str, by: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut replaced = String::with_capacity(words.len());
+    let mut copied = 0;
+    for (at, _) in words.match_indices(what) {
+        let end = at + what.len();
+        let goes_on = |left: &str, right: &str| left.ends_with(is_word) && right.starts_with(is_word);
+        if !goes_on(&words[..at], what) && !goes_on(what, &words[end..]) {
+            replaced += &words[copied..at];
+            replaced += by;
+            copied = end;
+        }
+    }
+    replaced + &words[copied..]
 }
 
 impl<T> From<T> for AsWritten<T> {
@@ -151,6 +168,19 @@ mod tests {
         let path: AsWritten<PathBuf> = "a/b".into();
         assert_eq!((path.join("c").to_string().as_str(), format!("{path:?}").as_str()), ("a/b/c", "\"a/b\""));
         assert_eq!(path.hide_in("cannot open a/b"), "cannot open a/b");
+    }
+
+    #[test]
+    fn words_in_which_the_path_does_not_stand_stay_as_they_are() {
+        let hide = |value: &str, words: &str| AsWritten::filled(PathBuf::from(value), "${A}").hide_in(words);
+        assert_eq!(hide("a", "file is not database"), "file is not database");
+        assert_eq!(hide("a", "a, data, (a) and _a é a1 a"), "${A}, data, (${A}) and _a é a1 ${A}");
+        // What lies in it, or beside it with a longer name, would show it, too.
+        assert_eq!(
+            hide("/x/a", "open \"/x/a\": /x/a-wal, /x/a/b, /mnt/x/a; /x/ab"),
+            "open \"${A}\": ${A}-wal, ${A}/b, /mnt${A}; /x/ab"
+        );
+        assert_eq!(hide("a", "a a"), "${A} ${A}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<ApiOptions, ConfigError> 
     section.number("max_filter_values", &mut api.max_filter_values, 1..=10_000)?;
     section.number("max_page_bytes", &mut api.max_page_bytes, 1024..=1 << 30)?;
     section.number("max_request_joins", &mut api.max_request_joins, 1..=100_000)?;
+    section.number("max_join_bytes", &mut api.max_join_bytes, 1024..=1 << 40)?;
     section.number("render_cache_bytes", &mut api.render_cache_bytes, 0..=1 << 40)?;
     let document = &mut api.document;
     document.page_entries = u64::try_from(api.default_page_size).unwrap_or(u64::MAX);

@@ -1,11 +1,14 @@
 //! `[sources.NAME]` with `type = "http"`.
 
-use serde_json::Value;
-
-use super::{ConfigError, environment::Braces, section::Section, sources::Common};
+use super::{
+    ConfigError,
+    environment::Braces,
+    section::{Entry, Section},
+    sources::Common,
+};
 use crate::{
     secret::Secret,
-    source::http::{HttpFormat, HttpMethod, HttpSourceOptions},
+    source::http::{HttpFormat, HttpMethod, HttpSourceOptions, Misfit},
 };
 
 /// The most headers of one source.
@@ -32,44 +35,34 @@ pub(super) fn read(section: &mut Section<'_>) -> Result<HttpSourceOptions, Confi
             other => return Err(section.error("format", format!("must be \"json\" or \"ndjson\", not {other:?}"))),
         };
     }
-    options.headers = read_headers(section.section("headers")?)?;
-    if let Some(body) = section.json("body")? {
-        options.body = Some(Secret::from(filled(section, &body)?.to_string()));
-    }
+    let headers = read_headers(section.section("headers")?)?;
+    let named = |(name, entry): &(String, Entry<Secret>)| (name.clone(), entry.value.clone());
+    options.headers = headers.iter().map(named).collect();
+    let body = section.filled_json("body")?;
+    options.body = body.as_ref().map(|body| Secret::from(body.value.to_string()));
     section.number("max_row_bytes", &mut options.max_row_bytes, 64..=1 << 28)?;
     section.number("max_redirects", &mut options.max_redirects, 0..=100)?;
     section.number("max_retries", &mut options.max_retries, 0..=100)?;
-    options.check().map_err(|misfit| section.error(misfit.key, misfit.what))?;
+    options.check().map_err(|Misfit { key, entry, what }| {
+        let header = headers.iter().find(|(name, _)| key == "headers" && entry.as_ref() == Some(name));
+        let text = body.iter().flat_map(|body| &body.texts);
+        let text = text.into_iter().find(|(_, text)| key == "body" && entry.as_ref() == Some(&text.value));
+        match (header, text) {
+            (Some((name, header)), _) => {
+                ConfigError::at(header.location.clone(), section.key(&format!("headers.{name}")), what)
+            }
+            (None, Some((key, text))) => ConfigError::at(text.location.clone(), key.clone(), what),
+            (None, None) => section.error(key, what),
+        }
+    })?;
     Ok(options)
 }
 
-fn read_headers(section: Section<'_>) -> Result<Vec<(String, Secret)>, ConfigError> {
+fn read_headers(section: Section<'_>) -> Result<Vec<(String, Entry<Secret>)>, ConfigError> {
     let too_many = section.error_here(format!("has more than {MAX_HEADERS} headers"));
     let headers = section.named_secrets()?;
     if headers.len() > MAX_HEADERS {
         return Err(too_many);
     }
-    Ok(headers.into_iter().map(|(name, entry)| (name, entry.value)).collect())
-}
-
-/// The body with values of the environment in its texts.
-fn filled(section: &Section<'_>, value: &Value) -> Result<Value, ConfigError> {
-    Ok(match value {
-        Value::String(text) => {
-            let location = section.location_of("body");
-            let filled = section.fill("body", text, location, Braces::Plain)?;
-            let (is_filled, filled) = (filled.is_filled(), filled.into_value());
-            if is_filled && filled.starts_with('{') && filled.ends_with('}') {
-                let message = "the environment gives it a text that would be a place for an arg, `{…}`";
-                return Err(section.error("body", message.to_owned()));
-            }
-            Value::String(filled)
-        }
-        Value::Array(items) => items.iter().map(|item| filled(section, item)).collect::<Result<_, _>>()?,
-        Value::Object(entries) => {
-            let entry = |(key, value): (&String, &Value)| Ok((key.clone(), filled(section, value)?));
-            Value::Object(entries.iter().map(entry).collect::<Result<_, _>>()?)
-        }
-        other => other.clone(),
-    })
+    Ok(headers)
 }

@@ -53,6 +53,9 @@ pub(super) struct Entry<T> {
     pub(super) location: Location,
 }
 
+/// Makes what is meant of a text, given with its section, its key there and its place.
+type MakeText<'s, 'a> = dyn FnMut(&Section<'a>, &str, &str, &Location) -> Result<String, ConfigError> + 's;
+
 /// What can stand under a name of the user's own.
 #[derive(Debug)]
 pub(super) enum Named<'a> {
@@ -313,6 +316,39 @@ impl<'a> Section<'a> {
             Some(entry) => Ok(entry),
             None => Err(self.misspelled(key).unwrap_or_else(|| self.error(key, "is missing: add it"))),
         }
+    }
+
+    /// Any value, as JSON, with `text` made of each of its texts.
+    fn json_with(&mut self, key: &'static str, text: &mut MakeText<'_, 'a>) -> Result<Option<Value>, ConfigError> {
+        let Some(Entry { value, location }) = self.take(key) else { return Ok(None) };
+        self.to_json_with(key, &value, &location, text).map(Some)
+    }
+
+    fn to_json_with(
+        &self,
+        key: &str,
+        value: &DeValue<'_>,
+        location: &Location,
+        text: &mut MakeText<'_, 'a>,
+    ) -> Result<Value, ConfigError> {
+        let at = |item: &Spanned<DeValue<'_>>| self.document.location(&item.span());
+        Ok(match value {
+            DeValue::String(value) => Value::from(text(self, key, value, location)?),
+            DeValue::Array(items) => {
+                let item = |item| self.to_json_with(key, Spanned::get_ref(item), &at(item), text);
+                items.iter().map(item).collect::<Result<_, _>>()?
+            }
+            DeValue::Table(table) => {
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(key, _)| key.span().start);
+                let entry = |(name, value): (&Key<'_>, &Spanned<DeValue<'_>>)| {
+                    let key = format!("{key}.{}", name.get_ref());
+                    Ok((name.get_ref().to_string(), self.to_json_with(&key, value.get_ref(), &at(value), text)?))
+                };
+                Value::Object(entries.into_iter().map(entry).collect::<Result<_, _>>()?)
+            }
+            other => to_json(other).map_err(|what| ConfigError::at(location.clone(), self.key(key), what))?,
+        })
     }
 
     /// Any value, as JSON.

@@ -223,8 +223,23 @@ fn what_is_wrong_with_an_http_source_is_told_with_its_key_and_line() {
         ("url = \"http://h/{x}\"", "m.toml:4", "`sources.a.url`: "),
         ("url = \"http://h/\"\nbody = { a = 1 }", "m.toml:5", "`sources.a.body`: a GET has no"),
         ("url = \"http://h/\"\nargs.x = \"text\"", "m.toml:5", "`sources.a.args`: its arg `x` is not used"),
-        ("url = \"http://h/\"\nheaders = { \"a b\" = \"1\" }", "m.toml:5", "`sources.a.headers`: `a b` cannot"),
-        ("url = \"http://h/\"\nheaders = { a = \"1\\n2\" }", "m.toml:5", "`sources.a.headers`: the value of"),
+        ("url = \"http://h/\"\nheaders = { \"a b\" = \"1\" }", "m.toml:5", "`sources.a.headers.a b`: `a b` cannot"),
+        (
+            "url = \"http://h/\"\n[sources.a.headers]\na = \"1\"\nb = \"1\\n2\"",
+            "m.toml:7:5",
+            "`sources.a.headers.b`: the",
+        ),
+        ("url = \"http://h/\"\n[sources.a.headers]\na = \"1\"\nA = \"2\"", "m.toml:7:5", "`sources.a.headers.A`: the"),
+        (
+            "url = \"http://h/{x}\"\nmethod = \"POST\"\nargs.x = \"text\"\n[sources.a.body]\na = 1\nb.c = [\"d\", \"{e}\"]",
+            "m.toml:9:13",
+            "`sources.a.body.b.c`: its `body` has a place `{e}`",
+        ),
+        (
+            "url = \"http://h/\"\nmethod = \"POST\"\n[sources.a.body]\na = 1\nb = \"${\"",
+            "m.toml:8:5",
+            "`sources.a.body.b`: has a `${` without",
+        ),
     ] {
         let text = format!("\n[sources.a]\ntype = \"http\"\n{wrong}\n");
         let error = Config::parse("m.toml", &text).unwrap_err().to_string();

@@ -24,7 +24,13 @@ use super::{
     shape::MAX_NESTING,
     subscription::Subscription,
 };
-use crate::{error::add_codes, join::Joins, journal::EventCursor, source::Sources, task::TaskManager};
+use crate::{
+    error::add_codes,
+    join::{JoinRoom, Joins},
+    journal::EventCursor,
+    source::Sources,
+    task::TaskManager,
+};
 
 /// Limits of the schema. Those of transports and of tasks are theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +49,9 @@ pub struct ApiOptions {
     pub max_page_bytes: usize,
     /// Joins that one request may run; a comparison counts as two.
     pub max_request_joins: usize,
+    /// JSON text of parts' values that the joins of all requests hold at the same time, in bytes. A join that finds no
+    /// room for a value fails with `UNAVAILABLE`.
+    pub max_join_bytes: usize,
     /// Responses kept for subscribers of the same operation, of all operations together, in bytes.
     pub render_cache_bytes: usize,
 }
@@ -57,6 +66,7 @@ impl Default for ApiOptions {
             max_filter_values: 100,
             max_page_bytes: 4 << 20,
             max_request_joins: 20,
+            max_join_bytes: 256 << 20,
             render_cache_bytes: 16 << 20,
         }
     }
@@ -76,6 +86,7 @@ pub(super) struct Shared {
     pub(super) manager: TaskManager,
     pub(super) sources: Sources,
     pub(super) joins: Joins,
+    pub(super) join_room: JoinRoom,
     pub(super) options: ApiOptions,
     random: Mutex<StdRng>,
     streams: AtomicU64,
@@ -92,7 +103,8 @@ impl Api {
         let document = Arc::new(options.document.clone());
         let random = Mutex::new(StdRng::seed_from_u64(seed));
         let renderers = Arc::new(Renderers::new(options.render_cache_bytes));
-        let shared = Arc::new(Shared { manager, sources, joins, options, random, streams: AtomicU64::new(0) });
+        let (join_room, streams) = (JoinRoom::new(options.max_join_bytes), AtomicU64::new(0));
+        let shared = Arc::new(Shared { manager, sources, joins, join_room, options, random, streams });
         // Depth is limited before the engine looks at it.
         let schema = Schema::build(Query, Mutation, Subscription).limit_recursive_depth(MAX_NESTING);
         Self { schema: schema.data(shared.clone()).finish(), shared, renderers, document }

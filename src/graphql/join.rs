@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use async_graphql::{Object, SimpleObject};
 use super::{scalar::JsonScalar, source::ArgDefinition};
 use crate::{
     error::Error,
-    join::{self, ConfiguredJoin, Fetches, PartInfo},
+    join::{self, ConfiguredJoin, Fetches, JoinRoom, PartInfo},
     source,
 };
 
@@ -49,7 +49,7 @@ impl Join {
         self.0.parts().map(JoinPart::from).collect()
     }
 
-    /// How long its parts may take together, in milliseconds.
+    /// How long it may take: its parts together, and its shape in what they leave. In milliseconds.
     async fn timeout_ms(&self) -> u64 {
         self.0.definition().limits.timeout_ms
     }
@@ -135,10 +135,12 @@ pub(super) struct Comparison {
     sequential: JoinedData,
     /// Each part as soon as the parts it waits for are there.
     concurrent: JoinedData,
-    /// How much less time the concurrent run took, in per cent of the sequential one's.
-    improvement_percent: f64,
-    /// How many times as fast the concurrent run was.
-    speedup: f64,
+    /// How much less time the concurrent run took, in per cent of the sequential one's. Null when the two runs did not do
+    /// the same: a part failed in one of them only, or with another code, or the join's time was over before all parts
+    /// had ended.
+    improvement_percent: Option<f64>,
+    /// How many times as fast the concurrent run was. Null when `improvementPercent` is.
+    speedup: Option<f64>,
 }
 
 /// Milliseconds, to the microsecond.
@@ -192,12 +194,16 @@ impl Comparison {
 /// In a request's data: the joins it runs.
 #[derive(Debug, Default)]
 pub(super) struct RequestJoins {
-    /// Identical parts of its joins are fetched once.
-    pub(super) fetches: Fetches,
+    fetches: OnceLock<Fetches>,
     runs: AtomicUsize,
 }
 
 impl RequestJoins {
+    /// Identical parts of its joins are fetched once, and their values have to fit in this room.
+    pub(super) fn fetches(&self, room: &JoinRoom) -> &Fetches {
+        self.fetches.get_or_init(|| Fetches::within(room))
+    }
+
     /// Counts `runs` more of them.
     pub(super) fn begin(&self, runs: usize, max_joins: usize) -> Result<(), Error> {
         if self.runs.fetch_add(runs, Ordering::Relaxed) + runs > max_joins {

@@ -34,12 +34,15 @@ impl Query {
         let join = shared.joins.get(&join)?;
         let request = ctx.data_unchecked::<RequestJoins>();
         request.begin(1, shared.options.max_request_joins)?;
-        Ok(JoinedData::new(join, join.run(join_args(args)?, Order::Concurrent, &request.fetches).await?))
+        Ok(JoinedData::new(
+            join,
+            join.run(join_args(args)?, Order::Concurrent, request.fetches(&shared.join_room)).await?,
+        ))
     }
 
     /// Runs a join twice, concurrently and one part after another, and says what is gained. It really does: every source
     /// of the join is asked twice. The concurrent run comes first, so that what it warms up (connections, caches) helps
-    /// the other one: the gain is never flattered.
+    /// the other one. Where the two did not do the same, there is no figure.
     async fn comparison(
         &self,
         ctx: &Context<'_>,
@@ -48,8 +51,9 @@ impl Query {
     ) -> Result<Comparison, Error> {
         let shared = Shared::of(ctx);
         let join = shared.joins.get(&join)?;
-        ctx.data_unchecked::<RequestJoins>().begin(2, shared.options.max_request_joins)?;
-        Ok(Comparison::new(join, join.compare(join_args(args)?).await?))
+        let request = ctx.data_unchecked::<RequestJoins>();
+        request.begin(2, shared.options.max_request_joins)?;
+        Ok(Comparison::new(join, join.compare(join_args(args)?, request.fetches(&shared.join_room)).await?))
     }
 
     /// The task of this id; null when there is none.

@@ -130,7 +130,9 @@ impl<S: GraphqlService> Engine<S> {
     }
 
     /// Executes a query or a mutation, to its one outcome.
-    pub(super) async fn execute(&self, request: Request) -> Result<Outcome, Refused> {
+    pub(super) async fn execute(&self, mut request: Request) -> Result<Outcome, Refused> {
+        // What is wrong with it execution says.
+        let operation_type = self.prepare(&mut request).ok().flatten();
         let execution = std::pin::pin!(AssertUnwindSafe(self.service.execute(request)).catch_unwind());
         let timeout = self.clock.sleep(Duration::from_millis(self.request_timeout_ms));
         match future::select(execution, timeout).await {
@@ -139,7 +141,7 @@ impl<S: GraphqlService> Engine<S> {
                 report(&*panic);
                 Err(Refused::fault())
             }
-            Either::Right(_) => Ok(Outcome::RequestError(timed_out(self.request_timeout_ms))),
+            Either::Right(_) => Ok(Outcome::RequestError(timed_out(operation_type, self.request_timeout_ms))),
         }
     }
 
@@ -164,11 +166,12 @@ impl<S: GraphqlService> Engine<S> {
 }
 
 /// Whoever waits for the answer is told that there is none.
-fn timed_out(timeout_ms: u64) -> Box<Response> {
-    let message = format!(
-        "no answer within `request_timeout_ms`, which is {timeout_ms}: a mutation may have been done nevertheless, \
-         so look before you repeat it"
-    );
+fn timed_out(operation_type: Option<OperationType>, timeout_ms: u64) -> Box<Response> {
+    let advice = match operation_type {
+        Some(OperationType::Mutation) => ": it may have been done nevertheless, so look before you repeat it",
+        _ => "",
+    };
+    let message = format!("no answer within `request_timeout_ms`, which is {timeout_ms}{advice}");
     failure(Error::new(ErrorCode::Timeout, message))
 }
 
@@ -211,7 +214,9 @@ impl Stream for Operation {
         let polled = catch_unwind(AssertUnwindSafe(|| responses.as_mut().poll_next(cx)));
         let outcome = match polled {
             Ok(Poll::Ready(polled)) => polled.map(Outcome::from),
-            Ok(Poll::Pending) if self.deadline.has_come(cx) => Some(Outcome::RequestError(timed_out(self.timeout_ms))),
+            Ok(Poll::Pending) if self.deadline.has_come(cx) => {
+                Some(Outcome::RequestError(timed_out(self.operation_type, self.timeout_ms)))
+            }
             Ok(Poll::Pending) => return Poll::Pending,
             Err(panic) => Some(Outcome::RequestError(panicked(&*panic))),
         };

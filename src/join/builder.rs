@@ -245,7 +245,7 @@ impl<A: Send + Sync + 'static, R> Join<A, R> {
     }
 
     /// Runs it both ways, each by itself: every source is really asked twice. Concurrently first, so that what the first
-    /// run warms up (connections, caches) never flatters the gain.
+    /// run warms up (connections, caches) helps the sequential one.
     pub async fn compare(&self, args: A) -> Result<Comparison<R>, Error> {
         let args = Arc::new(args);
         let concurrent = self.run_shared(args.clone(), Order::Concurrent).await?;
@@ -260,7 +260,8 @@ impl<A: Send + Sync + 'static, R> Join<A, R> {
             message: format!("join `{}`: {}", self.plan.name, error.message),
             ..error
         })?;
-        Ok(Joined { data, elapsed: self.clock.elapsed().saturating_sub(ran.began), parts: ran.parts })
+        let elapsed = self.clock.elapsed().saturating_sub(ran.began);
+        Ok(Joined { data, elapsed, parts: ran.parts, timed_out: ran.timed_out })
     }
 }
 

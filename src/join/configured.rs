@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Comparison, Fetches, Joined, JoinedPart, MAX_PARTS, Order, PartInfo,
     plan::{ArgsRule, Given, Plan, PlannedPart},
-    run::run,
+    run::{Ran, run},
 };
 use crate::{
     clock::Clock,
@@ -146,32 +146,40 @@ impl ConfiguredJoin {
     pub async fn run(&self, args: Args, order: Order, fetches: &Fetches) -> Result<Joined, Error> {
         let args = Arc::new(args.resolve(&format!("join `{}`", self.plan.name), &self.definition.args)?);
         let ran = run(&self.plan, args.clone(), order, fetches, &self.clock).await?;
-        let data = self.shape_in_time(&args, &ran.parts, ran.began).await?;
-        Ok(Joined { data, elapsed: self.clock.elapsed().saturating_sub(ran.began), parts: ran.parts })
+        let data = self.shape_in_time(&args, &ran).await?;
+        let elapsed = self.clock.elapsed().saturating_sub(ran.began);
+        Ok(Joined { data, elapsed, parts: ran.parts, timed_out: ran.timed_out })
     }
 
     /// Runs it both ways, each by itself: every source is really asked twice. Concurrently first, so that what the first
-    /// run warms up (connections, caches) never flatters the gain.
-    pub async fn compare(&self, args: Args) -> Result<Comparison, Error> {
-        let concurrent = self.run(args.clone(), Order::Concurrent, &Fetches::default()).await?;
-        let sequential = self.run(args, Order::Sequential, &Fetches::default()).await?;
+    /// run warms up (connections, caches) helps the sequential one.
+    ///
+    /// Of `fetches` only the room is used.
+    pub async fn compare(&self, args: Args, fetches: &Fetches) -> Result<Comparison, Error> {
+        let concurrent = self.run(args.clone(), Order::Concurrent, &fetches.anew()).await?;
+        let sequential = self.run(args, Order::Sequential, &fetches.anew()).await?;
         Ok(Comparison { sequential, concurrent })
     }
 
-    /// Within the join's time. Where parts have used it up, the shape still has its own: it shows the others' values.
-    async fn shape_in_time(&self, args: &Args, parts: &[JoinedPart], began: Duration) -> Result<Json, Error> {
-        let used = self.clock.elapsed().saturating_sub(began);
+    /// In what is left of the join's time, the wait for a turn included.
+    async fn shape_in_time(&self, args: &Args, ran: &Ran) -> Result<Json, Error> {
+        let used = self.clock.elapsed().saturating_sub(ran.began);
         let timeout_ms = self.definition.limits.timeout_ms;
         let left = Duration::from_millis(timeout_ms).saturating_sub(used);
-        let time = left.max(Duration::from_millis(self.definition.filters.filter_timeout_ms));
+        let time = if left.is_zero() { Duration::from_millis(SHAPE_GRACE_MS) } else { left };
         tokio::select! {
             biased;
-            data = self.shape(args, parts) => data,
+            data = self.shape(args, &ran.parts) => data,
             () = self.clock.sleep(time) => {
                 let name = &self.plan.name;
+                let more = if left.is_zero() {
+                    format!(", all of which its parts took, nor in {SHAPE_GRACE_MS} ms more")
+                } else {
+                    String::new()
+                };
                 let message = format!(
-                    "join `{name}`: its `shape` did not get its turn within the {timeout_ms} ms that the join has (its \
-                     `timeout_ms`)"
+                    "join `{name}`: its `shape` did not get its turn, or did not end, within the {timeout_ms} ms that \
+                     the join has (its `timeout_ms`){more}"
                 );
                 Err(Error::new(ErrorCode::Timeout, message))
             }
@@ -200,6 +208,10 @@ impl ConfiguredJoin {
         }
     }
 }
+
+/// What a shape has where parts took all of the join's time, so that the others' values are still given, in
+/// milliseconds.
+const SHAPE_GRACE_MS: u64 = 100;
 
 const MORE_THAN_ONE: &str = "it gives more than one value: write it in [ ] to have a list of them";
 

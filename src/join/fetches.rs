@@ -12,8 +12,10 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 
+use super::room::Held;
 use crate::{
     error::ErrorCode,
+    join::JoinRoom,
     model::Json,
     source::{Args, Gives, Limited, SourceError},
 };
@@ -27,9 +29,18 @@ type Fetch = Shared<BoxFuture<'static, Fetched>>;
 /// What was fetched, and is being fetched, for one request. Cloning gives another handle to the same.
 ///
 /// A fetch goes on as long as somebody waits for it, and stops with the last one.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Fetches {
     known: Arc<Known>,
+    /// Of the values, until the request is over.
+    held: Arc<Held>,
+}
+
+/// Of a request whose values nobody counts.
+impl Default for Fetches {
+    fn default() -> Self {
+        Self { known: Arc::default(), held: Arc::new(Held::of(None)) }
+    }
 }
 
 #[derive(Default)]
@@ -64,6 +75,22 @@ impl fmt::Debug for Fetches {
 }
 
 impl Fetches {
+    /// Of a request whose values have to fit in this room, beside those of all others, until its last handle is dropped.
+    pub fn within(room: &JoinRoom) -> Self {
+        Self { known: Arc::default(), held: Arc::new(Held::of(Some(room.clone()))) }
+    }
+
+    /// For the same request, without what was fetched for it already.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { known: Arc::default(), held: self.held.clone() }
+    }
+
+    /// Takes room for a value of so many bytes. The error is for the whole join: `UNAVAILABLE`.
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), SourceError> {
+        self.held.take(bytes)
+    }
+
     /// What the source gives for these args, in at most `max_bytes` of JSON text; and whether that is somebody else's
     /// fetch, too, who asked before.
     pub(super) fn fetch(&self, source: &Arc<Limited>, args: Args, gives: Gives, max_bytes: usize) -> (Fetch, bool) {

@@ -2,13 +2,15 @@
 //!
 //! [`ConfiguredJoin`] is what the configuration declares: args and shape are jq filters, values are JSON.
 //! [`JoinBuilder`] makes the same in Rust, over the caller's own types. Both become a plan (`plan`: the parts and, in
-//! `graph`, which waits for which) that `run` runs; `fetches` gets each part, identical ones once per request.
+//! `graph`, which waits for which) that `run` runs; `fetches` gets each part, identical ones once per request, and holds
+//! their values as far as there is `room`.
 
 mod builder;
 mod configured;
 mod fetches;
 mod graph;
 mod plan;
+mod room;
 mod run;
 
 use std::time::Duration;
@@ -19,6 +21,7 @@ pub use self::{
     fetches::Fetches,
     graph::GraphError,
     plan::PartInfo,
+    room::JoinRoom,
     run::{JoinedPart, Order},
 };
 use crate::model::Json;
@@ -26,7 +29,7 @@ use crate::model::Json;
 /// How much one run of a join may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinLimits {
-    /// How long the parts may take together, in milliseconds.
+    /// How long the parts may take together, and then a shape in what they leave, in milliseconds.
     pub timeout_ms: u64,
     /// JSON text of one part's value, in bytes.
     pub max_part_bytes: usize,
@@ -52,6 +55,8 @@ pub struct Joined<T = Json> {
     pub elapsed: Duration,
     /// Its parts, in the order of their definition.
     pub parts: Vec<JoinedPart>,
+    /// Whether its time was over before all its parts had ended.
+    pub timed_out: bool,
 }
 
 impl<T> Joined<T> {
@@ -71,20 +76,26 @@ pub struct Comparison<T = Json> {
 }
 
 impl<T> Comparison<T> {
-    /// How much less time the concurrent run took, in per cent of the sequential one. Negative when it took more.
-    pub fn improvement_percent(&self) -> f64 {
-        let (sequential, concurrent) = self.seconds();
-        if sequential == 0.0 { 0.0 } else { (sequential - concurrent) / sequential * 100.0 }
+    /// How much less time the concurrent run took, in per cent of the sequential one. Negative when it took more. `None`
+    /// when the two did not do the same: a part ended in another way, or the join's time was over.
+    pub fn improvement_percent(&self) -> Option<f64> {
+        let (sequential, concurrent) = self.seconds()?;
+        Some(if sequential == 0.0 { 0.0 } else { (sequential - concurrent) / sequential * 100.0 })
     }
 
-    /// How many times as fast the concurrent run was.
-    pub fn speedup(&self) -> f64 {
-        let (sequential, concurrent) = self.seconds();
-        if concurrent == 0.0 { 1.0 } else { sequential / concurrent }
+    /// How many times as fast the concurrent run was. `None` when [`Self::improvement_percent`] is.
+    pub fn speedup(&self) -> Option<f64> {
+        let (sequential, concurrent) = self.seconds()?;
+        Some(if concurrent == 0.0 { 1.0 } else { sequential / concurrent })
     }
 
-    fn seconds(&self) -> (f64, f64) {
-        (self.sequential.elapsed.as_secs_f64(), self.concurrent.elapsed.as_secs_f64())
+    /// How long each run took, when both did the same.
+    fn seconds(&self) -> Option<(f64, f64)> {
+        let outcome = |part: &JoinedPart| part.result.as_ref().err().map(|error| error.code);
+        let (sequential, concurrent) = (&self.sequential, &self.concurrent);
+        let same = sequential.parts.iter().map(outcome).eq(concurrent.parts.iter().map(outcome));
+        let whole = !sequential.timed_out && !concurrent.timed_out;
+        (same && whole).then_some((sequential.elapsed.as_secs_f64(), concurrent.elapsed.as_secs_f64()))
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Ran {
     pub(super) parts: Vec<JoinedPart>,
     /// When it began, on [`Clock::elapsed`].
     pub(super) began: Duration,
+    /// Whether the join's time was over before they all had ended.
+    pub(super) timed_out: bool,
 }
 
 /// Fetches the parts. Dropping the future stops what is outstanding.
@@ -72,13 +74,14 @@ pub(super) async fn run<A: Send + Sync + 'static>(
         started: vec![None; plan.parts.len()],
         done: vec![None; plan.parts.len()],
         bytes: 0,
+        timed_out: false,
     };
     match order {
         Order::Concurrent => run.concurrently().await?,
         Order::Sequential => run.one_after_another().await?,
     }
-    let began = run.began;
-    Ok(Ran { parts: run.done.into_iter().flatten().collect(), began })
+    let Run { began, timed_out, .. } = run;
+    Ok(Ran { parts: run.done.into_iter().flatten().collect(), began, timed_out })
 }
 
 struct Run<'a, A> {
@@ -93,6 +96,7 @@ struct Run<'a, A> {
     done: Vec<Option<JoinedPart>>,
     /// Of the values that are there.
     bytes: usize,
+    timed_out: bool,
 }
 
 /// What a fetch gives: the part's number, its value, and whether it was shared.
@@ -171,6 +175,12 @@ impl<A: Send + Sync + 'static> Run<'_, A> {
 
     /// Notes how a part ended. Gives the parts that can be fetched now.
     fn finish(&mut self, (index, result, shared): PartFetched) -> Result<Vec<usize>, Error> {
+        if let (Ok(value), false) = (&result, shared) {
+            self.fetches.hold(value.len()).map_err(|error| {
+                let message = format!("join `{}`: {}", self.plan.name, error.message);
+                SourceError { message, ..error }
+            })?;
+        }
         let result = result.and_then(|value| self.within(value));
         let failed = result.as_ref().err().map(|error| error.code);
         self.note(index, result, shared)?;
@@ -239,6 +249,7 @@ impl<A: Send + Sync + 'static> Run<'_, A> {
 
     /// The join's time is over: what is not done is late.
     fn late(&mut self) -> Result<(), Error> {
+        self.timed_out = true;
         let timeout_ms = self.plan.limits.timeout_ms;
         for part in 0..self.plan.parts.len() {
             if self.done[part].is_some() {

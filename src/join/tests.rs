@@ -125,9 +125,40 @@ fn a_comparison_runs_everything_twice_and_says_what_is_gained() {
     let compared = lab.run(lab.join(&PROFILE).compare(())).unwrap();
     assert_eq!((compared.sequential.elapsed, compared.concurrent.elapsed), (350 * MS, 250 * MS));
     assert_eq!(times(&compared.sequential), [(NO_TIME, 100 * MS), (100 * MS, 200 * MS), (300 * MS, 50 * MS)]);
-    assert!((compared.improvement_percent() - 28.57).abs() < 0.01);
-    assert!((compared.speedup() - 1.4).abs() < 0.001);
+    assert!((compared.improvement_percent().unwrap() - 28.57).abs() < 0.01);
+    assert!((compared.speedup().unwrap() - 1.4).abs() < 0.001);
     assert_eq!(["user", "api", "process"].map(|name| lab.made(name)), [2, 2, 2]);
+}
+
+#[test]
+fn runs_that_did_not_do_the_same_are_not_compared() {
+    let mut lab = profile();
+    // One read at a time, and no patience: of three reads at once the two that wait are late.
+    let limits = crate::source::SourceLimits { timeout_ms: 250, concurrency: 1, ..Default::default() };
+    lab.add_with("single", SimulatedOptions { latency_ms: 200, limits, ..SimulatedOptions::default() });
+    let mut builder = JoinBuilder::<()>::new("three");
+    for name in ["a", "b", "c"] {
+        let gives = if name == "a" { crate::source::Gives::Rows } else { crate::source::Gives::Value };
+        let _ = builder.part::<Json>(Part::new(name, "single").gives(gives));
+    }
+    let three = builder.build(&lab.sources, |(), _| Ok(())).unwrap();
+    let compared = lab.run(three.compare(())).unwrap();
+    let failed = |joined: &Joined<()>| joined.parts.iter().filter(|part| part.result.is_err()).count();
+    assert!(failed(&compared.concurrent) > 0 && failed(&compared.sequential) == 0, "{compared:?}");
+    assert_eq!((compared.improvement_percent(), compared.speedup()), (None, None));
+
+    // The join's time is over: for one after another, and for both.
+    for timeout_ms in [300, 150] {
+        let limits = JoinLimits { timeout_ms, ..JoinLimits::default() };
+        let compared = lab.run(lab.join_with(&PROFILE, &[], limits).compare(())).unwrap();
+        assert!(compared.sequential.timed_out && compared.concurrent.timed_out == (timeout_ms == 150), "{compared:?}");
+        assert_eq!((compared.improvement_percent(), compared.speedup()), (None, None));
+    }
+
+    // A part that fails in both in the same way is no difference.
+    lab.failing("broken", 10);
+    let compared = lab.run(lab.join(&[("user", &[]), ("broken", &[])]).compare(())).unwrap();
+    assert!(compared.speedup().is_some_and(|speedup| (speedup - 1.1).abs() < 0.001), "{compared:?}");
 }
 
 #[test]
@@ -273,6 +304,48 @@ fn all_values_together_are_within_a_limit() {
     assert!(error.to_string().contains("`max_bytes`, which allows 14 bytes"), "{error}");
 }
 
+#[test]
+fn all_joins_at_once_hold_no_more_than_there_is_room_for() {
+    let mut lab = Lab::new();
+    lab.add("a", 10, "12345").add("b", 20, "12345");
+    let part = |name: &str, source: &str| PartDefinition {
+        name: name.to_owned(),
+        source: source.to_owned(),
+        ..PartDefinition::default()
+    };
+    let definition =
+        JoinDefinition { parts: vec![part("a", "a"), part("b", "b"), part("again", "b")], ..JoinDefinition::default() };
+    let runner = JqRunner::new(Arc::new(lab.clock.clone()));
+    let join = ConfiguredJoin::new("all", definition, &lab.sources, &runner).unwrap();
+    let room = JoinRoom::new(25);
+    let run = |fetches: &Fetches| lab.run(join.run(Args::none(), Order::Concurrent, fetches));
+
+    // What is shared counts once; each request holds what it has until it is over.
+    let (first, second, third) = (Fetches::within(&room), Fetches::within(&room), Fetches::within(&room));
+    run(&first).unwrap();
+    run(&first).unwrap();
+    assert_eq!(room.held_bytes(), 10);
+    run(&second).unwrap();
+    assert_eq!(room.held_bytes(), 20);
+    // There is room for one value more, and not for two.
+    let error = run(&third).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert!(error.to_string().starts_with("join `all`: too many joins hold values now"), "{error}");
+    drop((second, third));
+    assert_eq!(room.held_bytes(), 10);
+    run(&Fetches::within(&room)).unwrap();
+    drop(first);
+    assert_eq!(room.held_bytes(), 0);
+
+    // A comparison holds the values of both runs.
+    let fetches = Fetches::within(&room);
+    lab.run(join.compare(Args::none(), &fetches)).unwrap();
+    assert_eq!(room.held_bytes(), 20);
+    assert!(lab.run(join.compare(Args::none(), &fetches)).is_err());
+    drop(fetches);
+    assert_eq!(room.held_bytes(), 0);
+}
+
 #[tokio::test]
 async fn a_shape_that_does_not_get_its_turn_is_a_timeout() {
     let lab = profile();
@@ -301,7 +374,45 @@ async fn a_shape_that_does_not_get_its_turn_is_a_timeout() {
     lab.clock.advance(MS);
     let error = run.await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Timeout);
-    assert!(error.to_string().contains("did not get its turn within the 150 ms"), "{error}");
+    let expected = "its `shape` did not get its turn, or did not end, within the 150 ms that the join has";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+/// A join of `user` (100 ms) and `api` (200 ms) whose shape goes on without end.
+fn endless_shape(lab: &Lab, timeout_ms: u64) -> ConfiguredJoin {
+    let part = |name: &str| PartDefinition { name: name.to_owned(), source: name.to_owned(), ..Default::default() };
+    let definition = JoinDefinition {
+        parts: vec![part("user"), part("api")],
+        shape: Some(Filter::compile("last(range(1e12))", &JoinDefinition::SHAPE_VARIABLES).unwrap()),
+        limits: JoinLimits { timeout_ms, ..JoinLimits::default() },
+        ..JoinDefinition::default()
+    };
+    let clock: Arc<dyn Clock> = Arc::new(lab.clock.clone());
+    ConfiguredJoin::new("endless", definition, &lab.sources, &JqRunner::new(clock)).unwrap()
+}
+
+#[tokio::test]
+async fn a_shape_has_what_its_parts_left_of_the_joins_time() {
+    // What the parts leave of it, and where they leave nothing a grace.
+    for (timeout_ms, parts_end_at, stopped_at, expected) in [
+        (250, 200, 250, "within the 250 ms that the join has (its `timeout_ms`)"),
+        (150, 150, 250, "(its `timeout_ms`), all of which its parts took, nor in 100 ms more"),
+    ] {
+        let lab = profile();
+        let join = endless_shape(&lab, timeout_ms);
+        let fetches = Fetches::default();
+        let mut run = Box::pin(join.run(Args::none(), Order::Concurrent, &fetches));
+        while lab.clock.elapsed() < parts_end_at * MS {
+            assert!(futures::poll!(&mut run).is_pending());
+            lab.clock.advance(10 * MS);
+        }
+        assert!(futures::poll!(&mut run).is_pending());
+        lab.clock.advance((stopped_at - parts_end_at - 1) * MS);
+        assert!(futures::poll!(&mut run).is_pending());
+        lab.clock.advance(MS);
+        let error = run.await.unwrap_err();
+        assert!(error.to_string().ends_with(expected), "{error}");
+    }
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl Args {
             let name = &definition.name;
             let value = match (self.0.remove(name), &definition.default) {
                 (Some(value), _) if has_lost_digits(&value) => {
-                    let what = "a number of more than 64 bits, which would lose digits: pass it as text";
+                    let what = "a whole number of more than 64 bits, which would lose digits: declare the arg as \"text\", \
+                                and pass it in quotes";
                     return Err(refuse(format!(", arg `{name}`: {what}")));
                 }
                 (Some(value), None) if definition.takes(&value) => value,
@@ -80,11 +81,17 @@ impl Args {
     }
 }
 
-/// Whether it is, or may have been, a whole number that fits into no integer: it was read as the nearest number with a
-/// floating point.
+/// The most digits of a decimal number of which a number with a floating point loses none.
+const SAFE_DIGITS: usize = 15;
+
+/// Whether it may have been a whole number that fits into no integer, such as an id of 128 bits: it was read as the
+/// nearest number with a floating point. How it was written is not known here; with few digits it can have lost none,
+/// and beyond 128 bits nobody writes a number without an exponent.
 fn has_lost_digits(value: &Value) -> bool {
-    const BEYOND_64_BITS: f64 = 18_446_744_073_709_551_616.0;
-    matches!(value, Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= BEYOND_64_BITS))
+    let Value::Number(number) = value else { return false };
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return false };
+    let digits = |text: String| text.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    (2_f64.powi(64)..=2_f64.powi(128)).contains(&float.abs()) && digits(format!("{float:e}")) > SAFE_DIGITS
 }
 
 impl FromIterator<(String, Value)> for Args {
@@ -188,12 +195,26 @@ mod tests {
             (r#"{"city":"a","detailed":{}}"#, "source `weather`, arg `detailed`: must be a boolean"),
             (
                 r#"{"city":"a","days":123456789012345678901}"#,
-                "source `weather`, arg `days`: a number of more than 64 bits, which would lose digits: pass it as text",
+                "source `weather`, arg `days`: a whole number of more than 64 bits, which would lose digits: declare the \
+                 arg as \"text\", and pass it in quotes",
             ),
             (r#"{"city":"a","cty":"b"}"#, "source `weather` has no arg `cty`; it takes the args: city, days, detailed"),
         ] {
             assert_eq!(resolve(given).unwrap_err(), expected, "{given}");
         }
         assert!(Args::from_json(&Json::parse("[1]").unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_large_number_is_taken_when_it_has_lost_no_digits() {
+        for number in ["1e20", "1e300", "-2.5e25", "100000000000000000000", "1.7976931348623157e308", "6.02214076e23"] {
+            assert!(resolve(&format!(r#"{{"city":"a","days":{number}}}"#)).is_ok(), "{number}");
+        }
+        for number in ["18446744073709551617", "-123456789012345678901", "340282366920938463463374607431768211455"] {
+            let error = resolve(&format!(r#"{{"city":"a","days":{number}}}"#)).unwrap_err();
+            assert!(error.contains("declare the arg as \"text\""), "{number}: {error}");
+        }
+        // The advice is true.
+        assert!(resolve(r#"{"city":"123456789012345678901"}"#).is_ok());
     }
 }

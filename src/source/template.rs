@@ -16,12 +16,12 @@ pub(super) struct JsonTemplate {
 
 impl JsonTemplate {
     /// The error says which place is not that of an arg.
-    pub(super) fn new(value: &Json, args: &[ArgDefinition]) -> Result<Self, String> {
+    pub(super) fn new(value: &Json, args: &[ArgDefinition]) -> Result<Self, UnknownPlace> {
         let decoded: Value = if args.is_empty() { Value::Null } else { value.decode().unwrap_or(Value::Null) };
         let mut names = Vec::new();
         collect(&decoded, &mut names);
         if let Some(unknown) = names.iter().find(|name| args.iter().all(|arg| arg.name != **name)) {
-            return Err(format!("has a place `{{{unknown}}}` for an arg that is not one of its `args`: add it there"));
+            return Err(UnknownPlace(format!("{{{unknown}}}")));
         }
         let places = if names.is_empty() { None } else { Some(decoded) };
         Ok(Self { value: value.clone(), places })
@@ -44,6 +44,11 @@ impl JsonTemplate {
         names.contains(&arg)
     }
 }
+
+/// A place for an arg that there is not, with its braces.
+#[derive(Debug, thiserror::Error)]
+#[error("has a place `{0}` for an arg that is not one of its `args`: add it there")]
+pub(super) struct UnknownPlace(pub(super) String);
 
 /// The arg that a text stands for.
 fn place(text: &str) -> Option<&str> {

@@ -97,6 +97,40 @@ async fn requests_share_one_pool_of_connections() {
 }
 
 #[tokio::test]
+async fn a_get_whose_connection_was_lost_before_an_answer_is_sent_again() {
+    let peer = Peer::start().await;
+    let sources = api(&peer, "/forgetful", "");
+    for _ in 0..3 {
+        assert!(read(&sources, Value::Null).await.is_ok());
+    }
+    // Each but the first was asked on the connection that had been kept, and then on a new one.
+    assert_eq!((peer.requests().len(), peer.connections()), (5, 3));
+    // A redirect on the connection that is kept; then the same.
+    let peer = Peer::start().await;
+    assert!(one(&peer, "/redirect/302/forgetful", "").await.is_ok());
+    assert_eq!((peer.requests().len(), peer.connections()), (3, 2));
+    // Not without end, and not at all where nothing is to be tried again.
+    for (more, asked) in [("", 3), ("max_retries = 0", 1), ("max_retries = 5", 6)] {
+        let peer = Peer::start().await;
+        let error = one(&peer, "/hang-up", more).await.unwrap_err();
+        assert!(error.message.contains("lost the connection to its server"), "{error}");
+        assert_eq!(peer.requests().len(), asked, "{more}");
+    }
+    // What was answered, however badly, and what must not be done twice.
+    for (path, more) in [
+        ("/no-http", ""),
+        ("/cut", ""),
+        ("/endless-head/fields", ""),
+        ("/silence", "timeout_ms = 100"),
+        ("/hang-up", "method = \"POST\"\nbody = 1"),
+    ] {
+        let peer = Peer::start().await;
+        assert!(one(&peer, path, more).await.is_err());
+        assert_eq!(peer.requests().len(), 1, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn every_misbehaviour_is_its_documented_error_and_nothing_hangs() {
     let peer = Peer::start().await;
     let quick = "timeout_ms = 300";

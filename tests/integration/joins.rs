@@ -73,6 +73,35 @@ async fn joins_are_listed_with_their_args_and_parts() {
     assert_eq!(profile["parts"][2], process);
 }
 
+#[tokio::test]
+async fn joins_that_find_no_room_for_their_values_are_told_to_try_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    let echo = r#"
+[api]
+max_join_bytes = 1024
+[sources.echo]
+type = "simulated"
+args.text = "text"
+value = "{text}"
+[joins.echo]
+args.text = "text"
+parts.a = { source = "echo", args.text = "$args.text" }
+"#;
+    fs::write(&config, echo).unwrap();
+    let server = Server::start(folder.path(), Some(&config));
+    let document = "query($one: JSON!, $other: JSON!) {
+        one: joinedData(join: \"echo\", args: $one) { data } other: joinedData(join: \"echo\", args: $other) { data } }";
+    let text = |letter: &str| json!({ "text": letter.repeat(600) });
+    // What is held is given back, so that there is room for the next request, and for one of two at once.
+    for _ in 0..3 {
+        data(server.url(), document, json!({ "one": text("a"), "other": text("a") })).await;
+        let (message, extensions) = refused(&server, document, json!({ "one": text("a"), "other": text("b") })).await;
+        assert_eq!(extensions, json!({ "code": "UNAVAILABLE", "limit": "max_join_bytes" }), "{message}");
+        assert!(message.starts_with("join `echo`: too many joins hold values now"), "{message}");
+    }
+}
+
 const SHOP: &str = r#"
 [sources.orders]
 type = "sql"

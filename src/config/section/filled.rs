@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::{Entry, Section};
 use crate::{
     as_written::AsWritten,
@@ -12,6 +14,13 @@ use crate::{
     secret::Secret,
 };
 
+/// JSON with values of the environment in its texts.
+pub(in crate::config) struct FilledJson {
+    pub(in crate::config) value: Value,
+    /// Its texts as they were written, each with its full key.
+    pub(in crate::config) texts: Vec<(String, Entry<String>)>,
+}
+
 impl Section<'_> {
     /// The texts in this table, with values of the environment in them: each is a secret as a whole.
     pub(in crate::config) fn named_secrets(self) -> Result<Vec<(String, Entry<Secret>)>, ConfigError> {
@@ -21,6 +30,22 @@ impl Section<'_> {
             Ok((name, Entry { value, location }))
         };
         self.named_texts("must be a text in quotes")?.into_iter().map(secret).collect()
+    }
+
+    /// Any value, as JSON, with values of the environment in its texts, none of which makes one a place for an arg; and
+    /// each text as it was written, with its full key.
+    pub(in crate::config) fn filled_json(&mut self, key: &'static str) -> Result<Option<FilledJson>, ConfigError> {
+        let mut texts = Vec::new();
+        let value = self.json_with(key, &mut |section, key, text, location| {
+            let filled = section.fill(key, text, location, Braces::Plain)?;
+            if filled.is_filled() && filled.expose().starts_with('{') && filled.expose().ends_with('}') {
+                let message = "the environment gives it a text that would be a place for an arg, `{…}`";
+                return Err(ConfigError::at(location.clone(), section.key(key), message));
+            }
+            texts.push((section.key(key), Entry { value: text.to_owned(), location: location.clone() }));
+            Ok(filled.into_value())
+        })?;
+        Ok(value.map(|value| FilledJson { value, texts }))
     }
 
     /// A text with values of the environment in it.

@@ -1,6 +1,6 @@
 //! Request and answer: connections, redirects, status.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode, Url,
@@ -8,7 +8,7 @@ use reqwest::{
 };
 
 use super::{HttpFormat, HttpMethod};
-use crate::{clock::Clock, error::ErrorCode, model::Json, source::SourceError};
+use crate::{as_written::replace_whole, clock::Clock, error::ErrorCode, model::Json, source::SourceError};
 
 /// How long a request waits before it is sent again, the first time; then twice as long each time, in milliseconds.
 const RETRY_BACKOFF_MS: u64 = 50;
@@ -60,7 +60,8 @@ impl Exchange {
         Err(SourceError::limit(&self.source, "max_redirects", format!("{} redirects", self.max_redirects)))
     }
 
-    /// Sends it; a `GET` again when no connection could be made.
+    /// Sends it; a `GET` again when no connection could be made, or the connection was lost before the answer's head was
+    /// there: also a server that has closed a connection which was kept for reuse.
     async fn attempt(&self, outgoing: &Outgoing) -> Result<Response, SourceError> {
         let mut retries = 0;
         loop {
@@ -73,7 +74,7 @@ impl Exchange {
             request = request.headers(headers);
             match request.send().await {
                 Ok(response) => return Ok(response),
-                Err(error) if error.is_connect() && outgoing.method == Method::GET && retries < self.max_retries => {
+                Err(error) if outgoing.method == Method::GET && retries < self.max_retries && is_unanswered(&error) => {
                     let wait_ms = RETRY_BACKOFF_MS << retries.min(10);
                     retries += 1;
                     self.clock.sleep(Duration::from_millis(wait_ms)).await;
@@ -144,6 +145,26 @@ pub(super) fn plain_headers(format: HttpFormat) -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))])
 }
 
+/// Whether the server has said nothing of an answer that could be used, and the connection is gone or never was.
+fn is_unanswered(error: &reqwest::Error) -> bool {
+    if error.is_connect() {
+        return true;
+    }
+    let is_lost = |cause: &(dyn std::error::Error + 'static)| {
+        let ended = cause.downcast_ref::<hyper::Error>().is_some_and(|error| {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed() || error.is_body_write_aborted()
+        });
+        let broken = cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+        });
+        ended || broken
+    };
+    error.is_request()
+        && !error.is_timeout()
+        && std::iter::successors(error.source(), |cause| (*cause).source()).any(is_lost)
+}
+
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
@@ -167,12 +188,14 @@ fn shortened(mut cause: String) -> String {
     cause
 }
 
-/// Those who check certificates tell for which name.
+/// Those who check certificates tell for which name; they write an address of IPv6 without its brackets.
 fn without_host(cause: String, host: Option<&str>) -> String {
-    match host {
-        Some(host) if !host.is_empty() => cause.replace(host, "its host"),
-        _ => cause,
-    }
+    let bare = host.map(|host| host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host));
+    [host, bare]
+        .into_iter()
+        .flatten()
+        .filter(|host| !host.is_empty())
+        .fold(cause, |cause, host| replace_whole(&cause, host, "its host"))
 }
 
 #[cfg(test)]
@@ -185,6 +208,11 @@ mod tests {
         let expected = "certificate not valid for name \"its host\"";
         assert_eq!(without_host(cause, Some("secret.example.com")), expected);
         assert_eq!(without_host("Connection refused".to_owned(), None), "Connection refused");
+        let cause = |name: &str| format!("certificate not valid for name \"{name}\"");
+        for name in ["::1", "[::1]"] {
+            assert_eq!(without_host(cause(name), Some("[::1]")), expected);
+        }
+        assert_eq!(without_host(cause("a"), Some("a")), expected);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{clock::Clock, error::ErrorCode, model::Json, secret::Secret};
 /// How an [`HttpSource`] asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HttpMethod {
-    /// A request without body, that is sent again when no connection could be made.
+    /// A request without body, that is sent again when there was no connection, or it was lost before an answer.
     #[default]
     Get,
     /// A request with a body.
@@ -67,7 +67,7 @@ pub struct HttpSourceOptions {
     pub max_row_bytes: usize,
     /// Redirects that are followed.
     pub max_redirects: usize,
-    /// How often a `GET` is sent again when no connection could be made.
+    /// How often a `GET` is sent again when no connection could be made, or it was lost before the answer's head was there.
     pub max_retries: usize,
 }
 
@@ -192,29 +192,34 @@ struct Parts {
 pub(crate) struct Misfit {
     /// Its name.
     pub(crate) key: &'static str,
+    /// What of it, where it has several: the name of a header, or a text of the body.
+    pub(crate) entry: Option<String>,
     /// What is wrong, without its value.
     pub(crate) what: String,
 }
 
 impl Parts {
     fn of(options: &HttpSourceOptions, this_server: ThisServer) -> Result<Self, Misfit> {
-        let misfit = |key| move |what| Misfit { key, what };
+        let misfit = |key| move |what| Misfit { key, entry: None, what };
         let target = Target::new(options.url.expose(), &options.args, this_server).map_err(misfit("url"))?;
         let body = options.body.as_ref().map(|body| {
-            let json = Json::parse(body.expose()).map_err(|_| "its `body` is not JSON".to_owned())?;
-            JsonTemplate::new(&json, &options.args).map_err(|what| format!("its `body` {what}"))
+            let json = Json::parse(body.expose()).map_err(|_| misfit("body")("its `body` is not JSON".to_owned()))?;
+            JsonTemplate::new(&json, &options.args).map_err(|unknown| {
+                let what = format!("its `body` {unknown}");
+                Misfit { key: "body", entry: Some(unknown.0), what }
+            })
         });
-        let body = body.transpose().map_err(misfit("body"))?;
+        let body = body.transpose()?;
         if body.is_some() && options.method == HttpMethod::Get {
             let what = "a GET has no `body`: remove it, or add `method = \"POST\"`".to_owned();
-            return Err(Misfit { key: "body", what });
+            return Err(misfit("body")(what));
         }
         let used = |arg: &str| target.mentions(arg) || body.as_ref().is_some_and(|body| body.mentions(arg));
         if let Some(ArgDefinition { name, .. }) = options.args.iter().find(|arg| !used(&arg.name)) {
             let what = format!("its arg `{name}` is not used: write it as `{{{name}}}` in `url` or `body`");
-            return Err(Misfit { key: "args", what });
+            return Err(misfit("args")(what));
         }
-        let headers = headers(options).map_err(misfit("headers"))?;
+        let headers = headers(options)?;
         Ok(Self { target, body, headers })
     }
 }
@@ -250,20 +255,23 @@ impl Source for HttpSource {
     }
 }
 
-fn headers(options: &HttpSourceOptions) -> Result<HeaderMap, String> {
+fn headers(options: &HttpSourceOptions) -> Result<HeaderMap, Misfit> {
     let mut configured = HeaderMap::new();
     for (name, value) in &options.headers {
-        let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` cannot be the name of a header"))?;
+        let misfit = |what: String| Misfit { key: "headers", entry: Some(name.clone()), what };
+        let header =
+            HeaderName::try_from(name).map_err(|_| misfit(format!("`{name}` cannot be the name of a header")))?;
         if [reqwest::header::HOST, reqwest::header::CONTENT_LENGTH, reqwest::header::TRANSFER_ENCODING]
             .contains(&header)
         {
-            return Err(format!("the header `{name}` is not for the configuration: remove it"));
+            return Err(misfit(format!("the header `{name}` is not for the configuration: remove it")));
         }
-        let mut value = HeaderValue::try_from(value.expose())
-            .map_err(|_| format!("the value of the header `{name}` has characters that a header cannot have"))?;
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| {
+            misfit(format!("the value of the header `{name}` has characters that a header cannot have"))
+        })?;
         value.set_sensitive(true);
         if configured.insert(header, value).is_some() {
-            return Err(format!("the header `{name}` is there twice: remove one"));
+            return Err(misfit(format!("the header `{name}` is there twice: remove one")));
         }
     }
     let mut headers = plain_headers(options.format);

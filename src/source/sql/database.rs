@@ -39,6 +39,8 @@ pub(super) enum Trouble {
     Locked(String),
     /// The query is at fault, or does not fit the tables in the file.
     Query(String),
+    /// The args do not fit the query.
+    Args(String),
     /// A row or value is over the limit of bytes.
     TooLarge,
 }
@@ -158,6 +160,10 @@ impl Database {
                 | SqliteCode::PermissionDenied
                 | SqliteCode::ReadOnly,
             ) => Trouble::File(format!("cannot read its file {file}: {}", self.reason(error))),
+            Some(SqliteCode::TypeMismatch) => Trouble::Args(format!(
+                "was given an arg that its query cannot use: {}; a `LIMIT`, an `OFFSET` and a row's id need whole numbers",
+                self.reason(error)
+            )),
             _ => Trouble::Query(format!("cannot run its query on {file}: {}", self.reason(error))),
         }
     }

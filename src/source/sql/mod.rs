@@ -111,7 +111,7 @@ impl SqlSource {
     pub fn check(&self) -> Result<(), SourceError> {
         self.database.check().map_err(|trouble| {
             let code = match trouble {
-                Trouble::Query(_) => ErrorCode::InvalidInput,
+                Trouble::Query(_) | Trouble::Args(_) => ErrorCode::InvalidInput,
                 Trouble::File(_) | Trouble::Locked(_) | Trouble::TooLarge => ErrorCode::Unavailable,
             };
             SourceError { code, ..trouble.of_source(&self.info.name, &self.database) }
@@ -235,6 +235,7 @@ impl Trouble {
             Self::File(what) | Self::Locked(what) | Self::Query(what) => {
                 SourceError::new(ErrorCode::Unavailable, format!("source `{source}` {what}"))
             }
+            Self::Args(what) => SourceError::new(ErrorCode::InvalidInput, format!("source `{source}` {what}")),
             Self::TooLarge => {
                 SourceError::limit(source, "max_row_bytes", format!("{} bytes", database.max_row_bytes()))
             }

@@ -247,6 +247,18 @@ fn a_file_that_is_being_written_to_can_be_read() {
 }
 
 #[test]
+fn an_arg_that_the_query_cannot_use_is_invalid_input() {
+    run(async {
+        let shop = Shop::new();
+        let source = shop.source("SELECT id FROM item LIMIT :limit");
+        assert_eq!(rows(&source, r#"{"limit":1}"#).await.unwrap(), [r#"{"id":1}"#]);
+        let error = rows(&source, r#"{"limit":1.5}"#).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidInput, "{error}");
+        assert!(error.message.contains("datatype mismatch") && error.message.contains("whole number"), "{error}");
+    });
+}
+
+#[test]
 fn a_file_that_stays_locked_is_unavailable() {
     run(async {
         let shop = Shop::new();

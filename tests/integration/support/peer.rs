@@ -81,8 +81,14 @@ impl Peer {
     }
 
     async fn serve(&self, mut socket: TcpStream) {
+        let mut answered = 0;
         while let Some(request) = read(&mut socket).await {
             self.state.requests.lock().unwrap().push(request.clone());
+            // One that keeps no connection, and does not say so.
+            if request.path.starts_with("/forgetful") && answered > 0 {
+                return;
+            }
+            answered += 1;
             if !self.answer(&mut socket, &request).await {
                 return;
             }
@@ -94,7 +100,7 @@ impl Peer {
         let path = request.path.split('?').next().unwrap();
         let words: Vec<&str> = path.trim_start_matches('/').splitn(2, '/').collect();
         match words[..] {
-            ["json", ..] => write(socket, 200, "", r#"{"b": 1.50, "a": [null]}"#).await,
+            ["json" | "forgetful", ..] => write(socket, 200, "", r#"{"b": 1.50, "a": [null]}"#).await,
             ["echo", ..] => {
                 let asked = json!({ "method": request.method, "path": request.path, "body": request.body });
                 write(socket, 200, "", &asked.to_string()).await
