@@ -5,6 +5,7 @@
 //! as the operations that lead to it; its seed is kept in `tests/proptest-regressions`, to be run first the next time.
 
 mod model;
+mod operations;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -24,9 +25,9 @@ use meanwhile::{
 use proptest::{sample::Index, test_runner::Config};
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
 
-use self::model::{
-    Answer, Body, CONCURRENCY, Claims, End, EventView, Fits, KINDS, Line, Model, Operation, PER_KEY, Spec, TaskView,
-    Who,
+use self::{
+    model::{Answer, Body, Claims, EventView, Model, TaskView},
+    operations::{CONCURRENCY, End, Fits, KINDS, Line, Operation, PER_KEY, Spec, Who},
 };
 use crate::support::{new_task, write};
 
