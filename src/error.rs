@@ -105,7 +105,7 @@ pub struct Error {
 impl Error {
     /// A failure with this code; `message` says what happened and what to do.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: shorten(message.into()), limit: None }
+        Self { code, message: shorten(message.into(), MAX_MESSAGE_BYTES), limit: None }
     }
 
     /// Over the limit called `limit` (its name in the configuration), which allows `allowed`, in words.
@@ -140,12 +140,13 @@ impl Error {
 /// The longest message: it may quote what a client sent.
 const MAX_MESSAGE_BYTES: usize = 2000;
 
-fn shorten(mut message: String) -> String {
-    if message.len() > MAX_MESSAGE_BYTES {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
-        message.push('…');
+/// The text, or as many bytes of it and a mark that there was more.
+pub(crate) fn shorten(mut text: String, max_bytes: usize) -> String {
+    if text.len() > max_bytes {
+        text.truncate(text.floor_char_boundary(max_bytes));
+        text.push('…');
     }
-    message
+    text
 }
 
 impl From<StoreError> for Error {

@@ -95,8 +95,9 @@ impl<E: std::error::Error> From<E> for JobError {
     }
 }
 
-fn misfit(error: &serde_json::Error) -> String {
-    format!("the input does not fit: {error}")
+/// What is said of an input that a job can do nothing with.
+pub(super) fn misfit(why: impl fmt::Display) -> String {
+    format!("the input does not fit: {why}")
 }
 
 /// An async function as a job: its input read from JSON, its output written as JSON.
@@ -121,11 +122,12 @@ where
 {
     /// What the type takes may be less than its schema says.
     fn check(&self, input: &Json) -> Result<(), Error> {
-        input.decode::<I>().map(drop).map_err(|error| Error::invalid(misfit(&error)))
+        input.decode::<I>().map(drop).map_err(|error| Error::invalid(misfit(error)))
     }
 
     async fn run(&self, ctx: JobContext, input: Json) -> Result<Json, JobError> {
-        let unfit = |error| JobError::new(misfit(&error)).code(code::INVALID_INPUT).retry(Retry::Never);
+        let unfit =
+            |error: serde_json::Error| JobError::new(misfit(error)).code(code::INVALID_INPUT).retry(Retry::Never);
         let input = input.decode().map_err(unfit)?;
         let output = (self.function)(ctx, input).await?;
         Ok(Json::from_value(&output)?)

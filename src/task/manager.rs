@@ -244,14 +244,13 @@ impl TaskManager {
     pub async fn retry(&self, id: TaskId, idempotency_key: Option<String>) -> Result<Started, Error> {
         self.open_for_starts()?;
         let key = idempotency_key.map(|key| retry_key(id, key, &self.shared.options)).transpose()?;
-        if let Some(key) = &key
-            && let Some(task) = self.shared.store.started(vec![key.clone()]).await?.pop().flatten()
+        // The kind may take other input than it took then.
+        if let Some(task) = self.get(id).await?
+            && let Err(error) = self.shared.registry.check(&task.kind, &task.input)
         {
-            return Ok(Started { task, existed: true });
-        }
-        if let Some(task) = self.get(id).await? {
-            // The kind may take other input than it took then.
-            self.shared.registry.check(&task.kind, &task.input)?;
+            // As for `start_all`: what was started before is not judged again.
+            let earlier = self.shared.store.started(key.into_iter().collect()).await?.pop().flatten();
+            return Ok(Started { task: earlier.ok_or(error)?, existed: true });
         }
         let started = self.shared.store.retry(id, key).await?;
         self.shared.wake.notify_one();

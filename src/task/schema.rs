@@ -3,7 +3,10 @@
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
-use crate::{error::Error, model::Json};
+use crate::{
+    error::{Error, shorten},
+    model::Json,
+};
 
 /// How many misfits an error tells of.
 const TOLD: usize = 3;
@@ -40,11 +43,7 @@ impl InputSchema {
 /// Where something does not fit, and what.
 fn misfit(error: &ValidationError<'_>) -> String {
     let path = error.instance_path().to_string();
-    let mut text = error.to_string();
-    if text.len() > TOLD_BYTES {
-        text.truncate(text.floor_char_boundary(TOLD_BYTES));
-        text.push('…');
-    }
+    let text = shorten(error.to_string(), TOLD_BYTES);
     format!("at `{}`: {text}", if path.is_empty() { "/" } else { &path })
 }
 

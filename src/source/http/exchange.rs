@@ -8,7 +8,13 @@ use reqwest::{
 };
 
 use super::{HttpFormat, HttpMethod};
-use crate::{as_written::replace_whole, clock::Clock, error::ErrorCode, model::Json, source::SourceError};
+use crate::{
+    as_written::replace_whole,
+    clock::Clock,
+    error::{ErrorCode, shorten},
+    model::Json,
+    source::SourceError,
+};
 
 /// How long a request waits before it is sent again, the first time; then twice as long each time, in milliseconds.
 const RETRY_BACKOFF_MS: u64 = 50;
@@ -176,16 +182,8 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
         bottom = Some(below);
     }
     let cause = bottom.map_or_else(|| "it failed".to_owned(), ToString::to_string);
-    shortened(without_host(cause, error.url().and_then(Url::host_str)))
-}
-
-/// Some have in them what the server has sent.
-fn shortened(mut cause: String) -> String {
-    if cause.len() > MAX_CAUSE_BYTES {
-        cause.truncate(cause.floor_char_boundary(MAX_CAUSE_BYTES));
-        cause.push('…');
-    }
-    cause
+    // Some have in them what the server has sent.
+    shorten(without_host(cause, error.url().and_then(Url::host_str)), MAX_CAUSE_BYTES)
 }
 
 /// Those who check certificates tell for which name; they write an address of IPv6 without its brackets.
@@ -217,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_long_cause_is_shortened() {
-        assert_eq!(shortened("é".repeat(100)), "é".repeat(100));
-        assert_eq!(shortened("é".repeat(1000)), "é".repeat(100) + "…");
+        assert_eq!(shorten("é".repeat(100), MAX_CAUSE_BYTES), "é".repeat(100));
+        assert_eq!(shorten("é".repeat(1000), MAX_CAUSE_BYTES), "é".repeat(100) + "…");
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorCode},
     model::{Json, Progress},
     source::{Args, Limited, Row, SourceError, Sources},
-    task::{Job, JobContext, JobError, KindOptions, Retry},
+    task::{Job, JobContext, JobError, KindOptions, Retry, job::misfit},
 };
 
 #[derive(Deserialize)]
@@ -68,8 +68,7 @@ impl Job for Collect {
 
 impl Collect {
     fn read(&self, input: &Json) -> Result<(&Arc<Limited>, Args), Error> {
-        let misfit = |error| Error::invalid(format!("the input does not fit: {error}"));
-        let input: Input = input.decode().map_err(misfit)?;
+        let input: Input = input.decode().map_err(|error| Error::invalid(misfit(error)))?;
         Ok((self.sources.get(&input.source)?, Args::from_json(&input.args)?))
     }
 }

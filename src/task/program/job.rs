@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::Error,
     model::{CancelStep, Json, LogLevel, code},
-    task::{Job, JobContext, JobError, Retry},
+    task::{Job, JobContext, JobError, Retry, job::misfit},
 };
 
 /// Steps that wait to be recorded: more than one attempt can have.
@@ -58,7 +58,7 @@ impl ProgramJob {
     fn command(&self, input: &Json) -> Result<Vec<OsString>, String> {
         let value = input.decode().map_err(|error| error.to_string());
         let command = value.and_then(|value| self.options.command.fill(&value));
-        command.map_err(|misfit| format!("the input does not fit: {misfit}"))
+        command.map_err(misfit)
     }
 
     fn launch(&self, ctx: &JobContext, opened: Opened, input: Json) -> Result<Launch, JobError> {
